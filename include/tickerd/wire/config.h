@@ -1,0 +1,104 @@
+/* The configuration: immutable once built. One table in config.c defines every key (name, type,
+ * range, default, unit, reloadable, help); parsing, --set, --help, --print-config and
+ * conf/tickerd.json come from it. */
+#ifndef TICKERD_WIRE_CONFIG_H
+#define TICKERD_WIRE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tickerd/base/buf.h"
+#include "tickerd/base/log.h"
+#include "tickerd/wire/addr.h"
+#include "tickerd/wire/envelope.h"
+
+enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
+enum slow_policy { SLOW_RESUME, SLOW_LATEST, SLOW_DISCONNECT };
+
+struct history_limits {
+    uint32_t events; /* per channel; 0 keeps none but the newest */
+    uint64_t bytes;  /* per channel */
+    uint64_t age_ms; /* 0: no limit by age */
+};
+
+/* One entry of `channels`, with what it leaves out filled in from the top level. */
+struct channel_rule {
+    char *match; /* owned glob */
+    size_t match_len;
+    enum payload_mode payload;
+    enum slow_policy slow;
+    bool anonymous;
+    struct history_limits history;
+};
+
+struct strings {
+    char **items; /* owned, each owned */
+    size_t count;
+};
+
+struct config {
+    struct strings listen; /* each a valid addr */
+    uint32_t workers;      /* 0: one per CPU */
+
+    struct {
+        char *url; /* owned; valid for redis_url_parse */
+        char *prefix;
+        size_t prefix_len;
+        enum redis_mode mode;
+        uint64_t linger_ms, ping_interval_ms, ping_timeout_ms, backoff_max_ms;
+    } redis;
+    struct history_limits history;
+    uint64_t history_total_bytes;
+    struct {
+        uint64_t heartbeat_ms, retry_ms, retry_jitter_ms, max_age_ms;
+    } stream;
+    struct {
+        uint64_t window_ms, clock_skew_ms;
+    } resume;
+    struct {
+        uint32_t clients, channels_per_client;
+        uint64_t message_bytes, request_bytes, request_timeout_ms, write_timeout_ms;
+    } limits;
+    struct channel_rule *rules; /* owned */
+    size_t rule_count;
+    /* What a channel gets that no rule matches. */
+    struct channel_rule rule_default;
+    struct {
+        struct strings origins; /* "*" alone, or scheme://host[:port], host may be *.example.org */
+        bool credentials;
+    } cors;
+    struct {
+        enum log_level level;
+        enum log_format format;
+        bool access;
+    } log;
+    uint64_t drain_timeout_ms;
+};
+
+/* What config_build was given, in rising precedence: defaults, file, TICKERD_REDIS_URL, command
+ * line (in its order). */
+struct config_source {
+    const char *file;       /* path, or NULL */
+    const char *redis_url;  /* the environment's, or NULL */
+    const char *const *set; /* "key=value" strings, also made from --listen, --redis, --workers */
+    size_t set_count;
+};
+
+/* Build a configuration. On failure returns NULL and `errors` has one line per problem, each
+ * naming file, line, key, what was found and what is allowed; all problems are reported, not only
+ * the first. Secrets are never quoted. Free with config_destroy. */
+struct config *config_build(const struct config_source *from, struct buf *errors);
+void config_destroy(struct config *c);
+
+/* The rule for a channel: the first whose glob matches, else rule_default. Never NULL. */
+const struct channel_rule *config_rule(const struct config *c, const char *name, size_t len);
+
+/* Append the effective configuration as nested JSON that --config takes back, secrets included
+ * only where `secrets` is true (else the URL's password is printed as "***"). */
+void config_print(struct buf *out, const struct config *c, bool secrets);
+
+/* Append one help line per key: name, default, meaning. */
+void config_help(struct buf *out);
+
+#endif

@@ -1,0 +1,77 @@
+/* Reading one HTTP/1.x request head, over llhttp, with the limits llhttp has not. Fed with bytes
+ * as they come, the result is the same however they are split. It reads exactly one request;
+ * bytes behind the head are left alone (a GET has no body). */
+#ifndef TICKERD_WIRE_HTTPREQ_H
+#define TICKERD_WIRE_HTTPREQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum http_method { HTTP_M_GET, HTTP_M_HEAD, HTTP_M_OPTIONS, HTTP_M_OTHER };
+
+/* The headers anybody here looks at. A header that may come once and comes twice makes the request
+ * malformed where that matters (Host, Content-Length, Authorization, Origin, Last-Event-ID);
+ * lists (Accept, Cookie, X-Forwarded-For, Forwarded, Accept-Encoding) are joined, cookies by "; ",
+ * others by ", ". */
+#define HTTPREQ_HEADERS(X)                                                                         \
+    X(HOST, "host")                                                                                \
+    X(ACCEPT, "accept")                                                                            \
+    X(ACCEPT_ENCODING, "accept-encoding")                                                          \
+    X(LAST_EVENT_ID, "last-event-id")                                                              \
+    X(ORIGIN, "origin")                                                                            \
+    X(AUTHORIZATION, "authorization")                                                              \
+    X(COOKIE, "cookie")                                                                            \
+    X(X_FORWARDED_FOR, "x-forwarded-for")                                                          \
+    X(FORWARDED, "forwarded")                                                                      \
+    X(ACR_METHOD, "access-control-request-method")                                                 \
+    X(ACR_HEADERS, "access-control-request-headers")
+
+enum httpreq_header {
+#define HTTPREQ_ENUM(name, text) HTTPREQ_##name,
+    HTTPREQ_HEADERS(HTTPREQ_ENUM)
+#undef HTTPREQ_ENUM
+        HTTPREQ_HEADER_COUNT
+};
+
+enum { HTTPREQ_HEADERS_MAX = 100 };
+
+struct http_slice {
+    const char *p; /* NULL: the request has no such header */
+    size_t len;
+};
+
+enum httpreq_state { HTTPREQ_MORE, HTTPREQ_DONE, HTTPREQ_ERROR };
+
+/* Why a request was refused. */
+struct httpreq_error {
+    int status;          /* 400, 405, 411?, 413, 414, 431, 501, 505 … */
+    const char *code;    /* static, e.g. "headers_too_large" */
+    const char *message; /* static sentence */
+};
+
+struct httpreq;
+
+/* A reader for one request of at most max_bytes (target and headers with their line ends), or
+ * NULL when memory is out. Memory grows with what arrives, never beyond max_bytes + a constant. */
+struct httpreq *httpreq_create(size_t max_bytes);
+void httpreq_destroy(struct httpreq *r);
+
+/* Feed bytes. Returns the state after them. HTTPREQ_DONE: the head is complete, and *used (may be
+ * NULL) tells how many of these bytes belonged to it. After DONE or ERROR, feed no more. */
+enum httpreq_state httpreq_feed(struct httpreq *r, const char *data, size_t len, size_t *used);
+
+/* After DONE. Slices live as long as the reader. */
+enum http_method httpreq_method(const struct httpreq *r);
+struct http_slice httpreq_target(const struct httpreq *r);
+struct http_slice httpreq_header(const struct httpreq *r, enum httpreq_header which);
+/* The minor version: 0 or 1. */
+int httpreq_minor(const struct httpreq *r);
+
+/* Whether Accept names text/event-stream (any case, with parameters; q=0 means no), also known
+ * after an ERROR if the header had been read by then. */
+bool httpreq_accepts_stream(const struct httpreq *r);
+
+/* After ERROR. Never NULL. */
+const struct httpreq_error *httpreq_error(const struct httpreq *r);
+
+#endif
