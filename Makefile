@@ -1,0 +1,142 @@
+# tickerd: `make` builds build/tickerd; `make help` lists the rest.
+#
+# Each kind of build has its own folder, so that they stand side by side:
+#   KIND=release (default)  build/release/  hardened, optimised; its binary is also build/tickerd
+#   KIND=debug              build/debug/    -O0 -g
+#   KIND=asan               build/asan/     AddressSanitizer and UBSan
+#   KIND=tsan               build/tsan/     ThreadSanitizer
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+KIND ?= release
+CC ?= cc
+PKG_CONFIG ?= pkg-config
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+OUT := build/$(KIND)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+ifdef WERROR
+WARNINGS += -Werror
+endif
+
+MODE_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+MODE_debug := -O0 -g3
+MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+MODE_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+LINK_release := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+LINK_asan := -fsanitize=address,undefined
+LINK_tsan := -fsanitize=thread
+ifeq ($(MODE_$(KIND)),)
+$(error KIND=$(KIND) is unknown: use release, debug, asan or tsan)
+endif
+
+# llhttp: a library where the distribution has one (Debian 13, Ubuntu 24.04), else the C sources
+# that Debian 12 ships; those are loose by default, hence strict mode.
+LLHTTP_SRC ?= /usr/share/llhttp
+ifeq ($(shell $(PKG_CONFIG) --exists libllhttp && echo yes),yes)
+LLHTTP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libllhttp)
+LLHTTP_LIBS := $(shell $(PKG_CONFIG) --libs libllhttp)
+LLHTTP_OBJS :=
+else ifneq ($(wildcard $(LLHTTP_SRC)/llhttp.c),)
+LLHTTP_CFLAGS := -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp
+LLHTTP_LIBS :=
+LLHTTP_OBJS := $(patsubst %,$(OUT)/llhttp/%.o,api http llhttp)
+else ifeq ($(wildcard /usr/include/llhttp.h),)
+$(error llhttp is missing: install libllhttp-dev, or node-llhttp on Debian 12)
+else
+LLHTTP_CFLAGS :=
+LLHTTP_LIBS := -lllhttp
+LLHTTP_OBJS :=
+endif
+
+PACKAGES := libuv hiredis jansson zlib
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+ifeq ($(PKG_LIBS),)
+$(error packages are missing: install libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev pkg-config)
+endif
+
+override CPPFLAGS += -D_GNU_SOURCE -DTICKERD_VERSION='"$(VERSION)"' -Iinclude $(LLHTTP_CFLAGS) $(PKG_CFLAGS)
+ALL_CFLAGS := -std=c11 -pthread $(WARNINGS) $(MODE_$(KIND)) $(CFLAGS)
+ALL_LDFLAGS := -pthread $(LINK_$(KIND)) $(LDFLAGS)
+ALL_LIBS := $(PKG_LIBS) $(LLHTTP_LIBS) $(LDLIBS)
+
+LAYERS := base wire broker net daemon
+SRCS := $(foreach l,$(LAYERS),$(sort $(wildcard src/$(l)/*.c)))
+MAIN := src/daemon/main.c
+LIB_OBJS := $(patsubst src/%.c,$(OUT)/obj/%.o,$(filter-out $(MAIN),$(SRCS))) $(LLHTTP_OBJS)
+MAIN_OBJ := $(patsubst src/%.c,$(OUT)/obj/%.o,$(MAIN))
+
+UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_HELP := $(patsubst tests/%.c,$(OUT)/tests/%.o,$(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
+UNITS := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(UNIT_SRCS))
+CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
+
+BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
+
+.PHONY: all help release debug asan tsan units check install uninstall clean format lint
+.DELETE_ON_ERROR:
+
+all: $(BINARY)
+
+help:
+	@echo 'make                  build/tickerd (release)'
+	@echo 'make debug|asan|tsan  build/<kind>/tickerd'
+	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
+	@echo 'make check            every test (scripts/test.sh)'
+	@echo 'make lint             formatting, layers, clang-tidy, cppcheck'
+	@echo 'make format           clang-format in place'
+	@echo 'make install PREFIX=/usr/local DESTDIR= ; make uninstall'
+
+release debug asan tsan:
+	$(MAKE) KIND=$@ all
+
+$(BINARY): $(MAIN_OBJ) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+
+$(OUT)/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Not our code: our warnings do not apply to it.
+$(OUT)/llhttp/%.o: $(LLHTTP_SRC)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -std=c11 $(MODE_$(KIND)) $(CFLAGS) -w -c -o $@ $<
+
+$(OUT)/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/unit/%: $(OUT)/tests/unit/%.o $(UNIT_HELP) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+
+.SECONDARY:
+units: $(UNITS)
+
+check:
+	scripts/test.sh
+
+install: all
+	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/tickerd
+	$(INSTALL) -D -m 0644 conf/tickerd.json $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/tickerd $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
+	-rmdir $(DESTDIR)$(PREFIX)/share/doc/tickerd 2>/dev/null
+
+OURS := $(shell find src include tests -name '*.[ch]' 2>/dev/null)
+
+format:
+	clang-format -i $(OURS)
+
+lint:
+	scripts/lint.sh
+
+clean:
+	rm -rf build
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)
