@@ -1,7 +1,9 @@
 /* Redis Pub/Sub as a source (broker/source.h): RESP2 through hiredis' redisReader over a libuv
  * stream of our own (TCP, IPv6, DNS names, unix sockets). hiredis' async layer is not used: it
  * aborts on push kinds it does not know, drops the connection on one refused SUBSCRIBE, and with
- * 0.14 never reconnects. */
+ * 0.14 never reconnects.
+ *
+ * The process must ignore SIGPIPE: libuv's writes to a server that has gone raise it. */
 #ifndef TICKERD_NET_REDIS_H
 #define TICKERD_NET_REDIS_H
 

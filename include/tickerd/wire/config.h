@@ -1,5 +1,5 @@
-/* The configuration: immutable once built. One table in config.c defines every key (name, type,
- * range, default, unit, reloadable, help); parsing, --set, --help, --print-config and
+/* The configuration: immutable once built. One table in config_table.c defines every key (name,
+ * type, range, default, unit, reloadable, help); parsing, --set, --help, --print-config and
  * conf/tickerd.json come from it. */
 #ifndef TICKERD_WIRE_CONFIG_H
 #define TICKERD_WIRE_CONFIG_H
@@ -76,11 +76,14 @@ struct config {
     uint64_t drain_timeout_ms;
 };
 
+/* The environment variable that stands in for redis.url. */
+#define CONFIG_ENV_REDIS_URL "TICKERD_REDIS_URL"
+
 /* What config_build was given, in rising precedence: defaults, file, TICKERD_REDIS_URL, command
  * line (in its order). */
 struct config_source {
     const char *file;       /* path, or NULL */
-    const char *redis_url;  /* the environment's, or NULL */
+    const char *redis_url;  /* CONFIG_ENV_REDIS_URL's value, or NULL */
     const char *const *set; /* "key=value" strings, also made from --listen, --redis, --workers */
     size_t set_count;
 };

@@ -11,8 +11,7 @@ enum http_method { HTTP_M_GET, HTTP_M_HEAD, HTTP_M_OPTIONS, HTTP_M_OTHER };
 
 /* The headers anybody here looks at. A header that may come once and comes twice makes the request
  * malformed where that matters (Host, Content-Length, Authorization, Origin, Last-Event-ID);
- * lists (Accept, Cookie, X-Forwarded-For, Forwarded, Accept-Encoding) are joined, cookies by "; ",
- * others by ", ". */
+ * the others are joined as lists, cookies by "; ", the rest by ", ". */
 #define HTTPREQ_HEADERS(X)                                                                         \
     X(HOST, "host")                                                                                \
     X(ACCEPT, "accept")                                                                            \
@@ -44,7 +43,7 @@ enum httpreq_state { HTTPREQ_MORE, HTTPREQ_DONE, HTTPREQ_ERROR };
 
 /* Why a request was refused. */
 struct httpreq_error {
-    int status;          /* 400, 405, 411?, 413, 414, 431, 501, 505 … */
+    int status;          /* 400, 414, 431, 501, 505; 503 when memory is out */
     const char *code;    /* static, e.g. "headers_too_large" */
     const char *message; /* static sentence */
 };

@@ -49,7 +49,8 @@ bool json_end(struct json_scan *s);
 void json_compact(struct buf *out, struct json_slice value);
 
 /* Decode a JSON string's source text (with its quotes) to UTF-8 bytes appended to out. False if
- * it has a lone surrogate escape or is no string; NUL escapes are allowed. */
+ * it has a lone surrogate escape, is no string, or memory is out, and then nothing is appended;
+ * NUL escapes are allowed. */
 bool json_unescape(struct buf *out, struct json_slice text);
 
 #endif

@@ -25,7 +25,7 @@ struct target {
     enum target_kind kind;
     struct target_topic *topics; /* owned; duplicates are removed; request order */
     size_t count;
-    const char *last_event_id; /* NULL: not in the query; may be empty */
+    const char *last_event_id; /* NULL: not in the query, or empty there; any bytes */
     size_t last_event_id_len;
     const char *token; /* NULL: not in the query */
     size_t token_len;
@@ -36,7 +36,7 @@ struct target {
 
 /* Why a target was refused. */
 struct target_error {
-    int status;        /* HTTP status: 400 or 404 */
+    int status;        /* HTTP status: 400, 404; 503 when memory is out */
     const char *code;  /* static, e.g. "bad_channel" */
     char message[200]; /* a sentence for humans, plain ASCII */
 };

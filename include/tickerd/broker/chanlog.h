@@ -1,0 +1,37 @@
+/* The authoritative log of one channel, on the hub's side: a ring of frames and holes within the
+ * bounds of the channel's history. What it evicts is told to the caller, who passes it on. */
+#ifndef TICKERD_BROKER_CHANLOG_H
+#define TICKERD_BROKER_CHANLOG_H
+
+#include "tickerd/broker/ring.h"
+#include "tickerd/wire/config.h"
+
+struct chanlog {
+    struct ring ring;
+    uint64_t bytes; /* of the kept frames' blocks */
+    uint64_t cost;  /* of the kept frames in memory */
+};
+
+/* Called for each evicted frame's position. */
+typedef void chanlog_evicted(void *ctx, uint64_t seq);
+
+void chanlog_init(struct chanlog *l);
+void chanlog_finish(struct chanlog *l);
+
+/* Append a frame (its reference passes to the log) and evict what the limits no longer hold; the
+ * newest frame always stays. ERR_NOMEM: the frame was not taken. */
+int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limits *limits,
+                   chanlog_evicted *evicted, void *ctx);
+
+/* Evict what is older than the limit by age, at position `now`. Events of any age go, the newest
+ * too. */
+void chanlog_expire(struct chanlog *l, const struct history_limits *limits, uint64_t now,
+                    chanlog_evicted *evicted, void *ctx);
+
+/* Evict the oldest frame. Returns the memory that came free, 0 if there is no frame. */
+size_t chanlog_evict(struct chanlog *l, uint64_t now, chanlog_evicted *evicted, void *ctx);
+
+/* Memory of frames and ring. */
+uint64_t chanlog_cost(const struct chanlog *l);
+
+#endif

@@ -1,0 +1,92 @@
+/* Gathering: what a client at position P is owed, as one vector for one write.
+ *
+ * The walk merges the rings of all views of a client, and the marks, by seq. Small frames are
+ * copied side by side into one buffer (one segment is cheaper for the kernel than many), large ones
+ * are pointed to. Clients that stand at the same position of the same view get the same batch
+ * without walking again: with a thousand clients on a channel the gathering is done once. */
+#ifndef TICKERD_BROKER_GATHER_H
+#define TICKERD_BROKER_GATHER_H
+
+#include <sys/uio.h>
+
+#include "tickerd/base/strmap.h"
+#include "tickerd/broker/replica.h"
+#include "tickerd/broker/view.h"
+
+enum { BATCH_BYTES = 256 * 1024, BATCH_ITEMS = 2048, BATCH_SEGMENTS = 64, BATCH_COPY_MAX = 4096 };
+
+/* What a first connect with `history=` may see: events up to `until` only from where each
+ * channel's last N begin, and no holes that were there before the client came. */
+struct replay {
+    uint64_t until;
+    struct strmap starts; /* channel name -> struct replay_start (owned); empty: all events */
+};
+
+struct replay_start {
+    struct name *channel; /* owned reference */
+    uint64_t seq;         /* the first event to send */
+    uint32_t left;        /* while counting back: how many are still wanted */
+};
+
+/* What decides a client's next bytes. */
+struct reader {
+    uint64_t position;
+    uint32_t fp; /* of the event at the position; 0: none */
+    enum stream_format format;
+    const struct sub *subs;
+    size_t sub_count;
+    const struct replay *replay; /* NULL: none */
+};
+
+/* One event (or gap event) of a batch. */
+struct batch_item {
+    uint64_t seq;
+    struct frame *frame; /* borrowed; NULL: a gap event, whose bytes are in the copy buffer */
+    const char *bytes;   /* start of its bytes */
+    uint32_t fp;
+    uint32_t end; /* offset in the batch's bytes where it ends */
+};
+
+struct batch {
+    struct iovec iov[1 + BATCH_SEGMENTS]; /* [0] is left free for what is in flight */
+    int segments;                         /* in iov[1..] */
+    size_t bytes;
+    struct batch_item *items; /* BATCH_ITEMS of them */
+    uint32_t count;
+    uint32_t gaps; /* items that are gap events */
+    bool more;     /* the rings hold more than fitted */
+    bool failed;   /* memory ran out; the batch is empty */
+
+    char *copy; /* BATCH_BYTES */
+    size_t copied;
+    struct buf text; /* for gap events */
+    struct frame_stats *stats;
+    /* What the batch was made for, so that it can serve again. */
+    bool valid;
+    const struct view *view;
+    uint64_t position;
+    uint32_t fp;
+    enum stream_format format;
+};
+
+/* ERR_NOMEM: nothing to finish. `stats` outlives the batch. */
+int batch_init(struct batch *b, struct frame_stats *stats);
+void batch_finish(struct batch *b);
+
+/* Forget the batch; must be called whenever a ring has changed. */
+static inline void batch_invalidate(struct batch *b)
+{
+    b->valid = false;
+}
+
+/* Make the batch empty, to send nothing but what is in flight. */
+void batch_clear(struct batch *b);
+
+/* Fill the batch with what the reader is owed next (perhaps nothing). */
+void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader);
+
+/* Append a gap event's block: nothing is known of `channel` (NULL: all) between the two. */
+void gap_encode(struct buf *out, const struct timeline *t, const struct name *channel,
+                enum gap_reason reason, uint64_t from, uint32_t from_fp, uint64_t to);
+
+#endif

@@ -1,0 +1,62 @@
+/* What hub and workers tell each other. Notes are plain values that go through bounded inboxes;
+ * neither side ever sees the other's structures.
+ *
+ * Rules:
+ *  1. A worker numbers its views; (view, gen) names one interest. The worker raises `gen` with
+ *     every request, and ignores notes that carry another one: else a view that is dropped and
+ *     taken again could miss what fell between.
+ *  2. The hub answers NOTE_INTEREST by NOTE_RESET in the same FIFO in which live notes follow, so
+ *     replay and live meet without gap or duplicate.
+ *  3. Frames, evictions and holes come only from the hub, in its order.
+ *  4. At a full inbox the hub stops sending to that worker. The worker, once it has drained,
+ *     says NOTE_RESYNC and asks for all its views again.
+ *  5. Whoever takes a note out of an inbox owns its `ref`. */
+#ifndef TICKERD_BROKER_PROTOCOL_H
+#define TICKERD_BROKER_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tickerd/broker/ring.h"
+#include "tickerd/broker/timeline.h"
+
+enum note_kind {
+    /* hub to worker */
+    NOTE_FRAME,    /* view, gen, ref: struct frame: append it */
+    NOTE_EVICT,    /* view, gen, seq: the frame at seq left the log */
+    NOTE_HOLE,     /* view, gen, seq, ref: struct name or NULL, arg: enum gap_reason */
+    NOTE_RESET,    /* view, gen, ref: struct snapshot: this is the whole log */
+    NOTE_LIVE,     /* view, gen, arg: whether the upstream subscription is confirmed */
+    NOTE_UPSTREAM, /* arg: whether the upstream is live */
+    NOTE_TIMELINE, /* ref: struct timeline (from malloc) */
+    /* worker to hub */
+    NOTE_INTEREST, /* view, gen, ref: struct name: the topic; arg: whether it is a pattern */
+    NOTE_DROP,     /* view, gen */
+    NOTE_RESYNC,   /* everything you sent after the overflow is lost */
+};
+
+/* The view number that stands for the instance's own log: outages that concern every channel. */
+enum { VIEW_MARKS = 0 };
+
+struct note {
+    uint8_t kind;
+    uint8_t arg;
+    uint32_t view;
+    uint32_t gen;
+    uint64_t seq;
+    void *ref;
+};
+
+/* A whole log at one moment; made by malloc. */
+struct snapshot {
+    bool live;     /* the upstream subscription is confirmed */
+    uint64_t head; /* the time line's position at that moment */
+    size_t count;
+    struct entry entries[]; /* owned references */
+};
+
+/* Release what a note owns, for notes that cannot be delivered. */
+void note_release(struct note *n);
+
+#endif

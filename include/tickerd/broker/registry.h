@@ -1,0 +1,83 @@
+/* The hub's state: every channel's authoritative log, and which workers are interested in what.
+ * Knows no sockets and no threads: messages and requests come in, notes go out by a function.
+ *
+ *     channel ──< edge >── interest (worker, view): a channel, or a pattern over many
+ *
+ * Memory is bounded: each log by its rule, all together by history.total_bytes (channels without
+ * an interest give way first, least recently used first). An emptied log leaves a stub, so that a
+ * quiet channel is no gap; a dropped stub raises the watermark, below which nothing is certain. */
+#ifndef TICKERD_BROKER_REGISTRY_H
+#define TICKERD_BROKER_REGISTRY_H
+
+#include "tickerd/base/list.h"
+#include "tickerd/base/strmap.h"
+#include "tickerd/broker/chanlog.h"
+#include "tickerd/broker/metrics.h"
+#include "tickerd/broker/protocol.h"
+#include "tickerd/broker/timeline.h"
+#include "tickerd/broker/upstream.h"
+#include "tickerd/wire/config.h"
+
+struct interest; /* one worker's view of one topic */
+
+struct registry_worker {
+    struct interest **interests; /* by view number */
+    uint32_t size;
+    bool stopped; /* its inbox was full: nothing goes there until it says NOTE_RESYNC */
+};
+
+struct registry {
+    struct hubclock clock;
+    struct upstream upstream;
+    const struct config *config; /* borrowed */
+    struct metrics *metrics;
+    struct frame_stats *stats;
+    struct strmap channels; /* name -> struct channel */
+    struct strmap heads;    /* literal head -> struct head: the patterns in use */
+    uint32_t head_lengths[TOPIC_MAX + 1];
+    struct link idle, used; /* channels without and with interests, least recently used first */
+    struct link sweep;      /* all channels, in the order in which ages are checked */
+    uint64_t cost;          /* of all channels with their logs */
+    uint64_t watermark;     /* newest position evicted with a dropped stub */
+    struct ring marks;      /* outages of the whole instance */
+    bool live;              /* the source is up */
+    uint64_t down_since;    /* when not live */
+    struct registry_worker *workers;
+    uint32_t worker_count;
+    struct buf scratch, block; /* for reading envelopes, for encoding */
+    /* Hand a note to a worker's inbox. False: it is full (the note stays the caller's). */
+    bool (*post)(void *ctx, uint32_t worker, struct note *n);
+    void *ctx;
+};
+
+/* ERR_NOMEM: nothing to finish. `clock` has been started. */
+int registry_init(struct registry *r, const struct config *config, uint32_t workers,
+                  struct source *source, const struct hubclock *clock, struct metrics *metrics,
+                  struct frame_stats *stats);
+void registry_finish(struct registry *r);
+
+/* A message from the source (see source_events.on_message). */
+void registry_message(struct registry *r, const char *pattern, size_t pattern_len,
+                      const char *channel, size_t channel_len, const char *payload,
+                      size_t payload_len);
+
+/* The source's other call-backs. */
+void registry_acked(struct registry *r, enum source_sub kind, const char *name, size_t len,
+                    bool on);
+void registry_up(struct registry *r);
+/* `since` is the position at which the source was last heard. */
+void registry_down(struct registry *r, uint64_t since);
+
+/* A note from a worker; takes over what it owns. */
+void registry_request(struct registry *r, uint32_t worker, struct note *n);
+
+/* Tell all workers of a new epoch. */
+void registry_timeline(struct registry *r);
+
+/* Ages, lingering subscriptions. Call several times a second. */
+void registry_tick(struct registry *r, uint64_t now_us);
+
+/* How many channels have a log or a stub. */
+size_t registry_channels(const struct registry *r);
+
+#endif

@@ -1,0 +1,31 @@
+/* Where a stream begins: the rules of DESIGN "Resuming", as pure functions on a worker's views. */
+#ifndef TICKERD_BROKER_RESUME_H
+#define TICKERD_BROKER_RESUME_H
+
+#include "tickerd/broker/gather.h"
+
+enum resume_kind { RESUME_NEW, RESUME_CONTINUED, RESUME_GAP };
+
+struct resume {
+    enum resume_kind kind; /* what `tickerd:open` says */
+    uint64_t position;     /* just before what follows */
+    uint32_t fp;
+    bool unknown; /* announce a gap `unknown-id` first; the client's id must not be repeated */
+};
+
+/* The word in `tickerd:open`. Static. */
+const char *resume_text(enum resume_kind kind);
+
+/* Resume after the client's last id, any bytes; `window_us` is W. Looks only at what the views of
+ * the subscriptions hold. */
+struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
+                          const char *id, size_t len, uint64_t window_us);
+
+/* A first connect with `history`. *replay is NULL with history 0, else made by malloc, the
+ * caller's; on ERR_NOMEM there is none. */
+int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
+               struct resume *out, struct replay **replay);
+
+void replay_destroy(struct replay *p);
+
+#endif

@@ -1,0 +1,90 @@
+/* One client's stream: what it subscribed to, where it stands, and what is on its way. Small on
+ * purpose (there may be a hundred thousand); everything that is needed only until the stream runs
+ * sits in `opening` and is freed then.
+ *
+ * Life: session_open (waiting for views) → started by the fan-out when all views are ready or the
+ * time is up → streaming → ended by the peer (session_peer_gone), by an error or a time-out, or by
+ * session_leave. When a session ends it calls transport->close once; its memory is the
+ * transport's. */
+#ifndef TICKERD_BROKER_SESSION_H
+#define TICKERD_BROKER_SESSION_H
+
+#include "tickerd/broker/fanout.h"
+#include "tickerd/broker/resume.h"
+#include "tickerd/broker/transport.h"
+
+enum session_state { SESSION_WAITING, SESSION_STREAMING, SESSION_ENDED };
+
+struct opening; /* what is known of the request until the stream starts */
+
+struct session {
+    struct transport *transport;
+    struct fanout *fanout;
+    uint64_t position;      /* everything up to here has been handed over */
+    struct frame *inflight; /* the frame that was handed over in part; owned reference */
+    uint32_t inflight_off;  /* bytes of it that are gone */
+    uint32_t fp;            /* of the event at the position, for gap events' `from` */
+    struct sub *subs;       /* &one, or an owned array */
+    struct sub one;
+    struct link timer; /* in one of the fan-out's lists: waiting, quiet or stalled */
+    struct link all;   /* in the fan-out's list of all, by age */
+    uint64_t since_us; /* when it entered its timer list */
+    uint64_t started_us;
+    struct opening *opening; /* until the stream starts */
+    struct replay *replay;   /* while history is replayed */
+    uint64_t events, bytes;  /* written */
+    uint32_t turn;           /* the fan-out's turn it was flushed in */
+    uint16_t sub_count;
+    uint8_t state;
+    uint8_t format;
+    bool raw;     /* the frame in flight has one form only */
+    bool blocked; /* waits for the transport to take bytes */
+    bool leaving; /* ends as soon as nothing is in flight */
+    bool goodbye; /* the last line is out or in flight */
+};
+
+struct session_request {
+    const struct target *target; /* read during the call only */
+    const char *last_event_id;   /* NULL: none; wins over the target's */
+    size_t last_event_id_len;
+    const char *head; /* the answer's head, sent in the same write as the first event */
+    size_t head_len;
+};
+
+/* Open a stream on this transport; `s` is zeroed memory of the transport's. The stream may start,
+ * or even end, within the call. On ERR_NOMEM the session is ended and nothing was closed. */
+int session_open(struct session *s, struct fanout *f, struct transport *t,
+                 const struct session_request *request, uint64_t now_us);
+
+/* The transport can take bytes again, as asked by want_write. */
+void session_writable(struct session *s, uint64_t now_us);
+
+/* The peer closed or reset the connection. */
+void session_peer_gone(struct session *s);
+
+/* Send what is owed, if the transport can take it. Once a turn at most. */
+void session_flush(struct session *s, uint64_t now_us);
+
+/* Start a waiting session, ready or not. */
+void session_start(struct session *s, uint64_t now_us);
+
+/* Whether every view of a waiting session is ready. */
+bool session_ready(const struct session *s);
+
+/* Send a heartbeat. */
+void session_heartbeat(struct session *s, uint64_t now_us);
+
+/* Tell the client when to come back (fanout_retry_ms) and end on a block boundary. */
+void session_leave(struct session *s, uint64_t now_us);
+
+/* End at once: detach from everything and close the transport. */
+void session_end(struct session *s, bool abort);
+
+/* Append the stream's first block. `id` is text of one line. */
+void open_encode(struct buf *out, uint64_t retry_ms, enum resume_kind kind, const char *id,
+                 size_t id_len);
+
+/* Whether a client's id may be repeated to it: 1–128 printable ASCII bytes. */
+bool session_id_printable(const char *id, size_t len);
+
+#endif

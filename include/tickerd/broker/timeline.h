@@ -1,0 +1,67 @@
+/* The instance's time line: the hub's hybrid logical clock and its translation to event ids.
+ *
+ * Inside, `seq` is a position that only ever grows: microseconds on the monotonic clock, set to the
+ * wall clock's value when the instance started. Outside, an id shows wall-clock microseconds and
+ * the tag of the run. As long as nobody steps the wall clock both numbers are the same; when it is
+ * stepped by more than a second a new *epoch* begins, with a tag and an offset of its own, and
+ * order inside is untouched. */
+#ifndef TICKERD_BROKER_TIMELINE_H
+#define TICKERD_BROKER_TIMELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tickerd/wire/eventid.h"
+
+enum { TIMELINE_EPOCHS = 16, TIMELINE_STEP_US = 1000000 };
+
+struct epoch {
+    uint64_t start; /* first seq of this epoch */
+    uint32_t tag;
+    int64_t shift; /* seq + shift = what ids show */
+};
+
+/* A plain value: copied to workers whenever it changes. The oldest epoch is forgotten when a
+ * seventeenth comes; its ids then count as foreign. */
+struct timeline {
+    struct epoch epochs[TIMELINE_EPOCHS];
+    uint32_t count;
+};
+
+/* The id for a position. */
+struct eventid timeline_id(const struct timeline *t, uint64_t seq, uint32_t fp);
+
+/* The position an id of this instance stands for. False when its tag is none of ours. */
+bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64_t *seq);
+
+/* The position that wall-clock microseconds (a foreign id's seq) correspond to now. */
+uint64_t timeline_from_wall(const struct timeline *t, uint64_t wall_us);
+
+/* The hub's clock. */
+struct hubclock {
+    struct timeline line;
+    int64_t base;       /* seq = monotonic + base */
+    uint64_t last;      /* newest seq given out or reached */
+    uint64_t last_turn; /* seq at the end of the turn before */
+};
+
+/* Start the clock and its first epoch. `tag` is random. */
+void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t tag);
+
+/* Begin a turn of the loop: note the time. After a stall of over a second (the process was
+ * stopped) the time stays that of the turn before until hubclock_turn_end, since early stamps err
+ * towards duplicates and late ones to loss. Must be called at least twice a second.
+ * Returns true when the wall clock was stepped and a new epoch (with `fresh_tag`) began. */
+bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag);
+
+/* A fresh position, above all before. */
+uint64_t hubclock_next(struct hubclock *c);
+
+/* The position reached: all that is stamped later is above it. */
+static inline uint64_t hubclock_now(const struct hubclock *c)
+{
+    return c->last;
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* How many connections and streams the process may hold, counted across all workers. */
+#ifndef TICKERD_DAEMON_CAPACITY_H
+#define TICKERD_DAEMON_CAPACITY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct capacity {
+    _Atomic size_t streams;
+    _Atomic size_t connections;
+    size_t max_streams;
+    size_t max_connections;
+};
+
+/* Raise the soft open-file limit to the hard one and set the maxima: `clients` (limits.clients, 0:
+ * what the limit allows), some descriptors kept for everything else and for telling clients that
+ * there is no room. */
+void capacity_init(struct capacity *c, uint32_t clients, uint32_t workers);
+
+/* Take one if there is room. Each true is to be followed by one capacity_leave. */
+bool capacity_enter(_Atomic size_t *count, size_t max);
+void capacity_leave(_Atomic size_t *count);
+
+#endif

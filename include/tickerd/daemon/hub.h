@@ -1,0 +1,40 @@
+/* The hub: owns the source, the clock and the authoritative logs, on the loop it is given. */
+#ifndef TICKERD_DAEMON_HUB_H
+#define TICKERD_DAEMON_HUB_H
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "tickerd/broker/frame.h"
+#include "tickerd/broker/metrics.h"
+#include "tickerd/net/inbox.h"
+#include "tickerd/wire/config.h"
+
+struct hub;
+
+/* Make a hub for `workers` workers. NULL: out of memory, or redis.url cannot be read (which
+ * config_build has ruled out). */
+struct hub *hub_create(uv_loop_t *loop, const struct config *config, uint32_t workers,
+                       struct frame_stats *stats);
+
+/* The inbox in which worker w's requests arrive. */
+struct inbox *hub_inbox(struct hub *h, uint32_t w);
+
+/* The position up to which everything is in the inboxes. */
+const _Atomic uint64_t *hub_clock(const struct hub *h);
+
+struct metrics *hub_metrics(struct hub *h);
+
+/* Set the inbox of worker w, before hub_start. */
+void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox);
+
+/* Connect the source. */
+int hub_start(struct hub *h);
+
+/* Close the source and all handles; the loop ends what is left. */
+void hub_close(struct hub *h);
+
+/* Free, after the loop has run and the workers have ended. NULL is allowed. */
+void hub_destroy(struct hub *h);
+
+#endif

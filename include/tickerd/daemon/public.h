@@ -1,0 +1,35 @@
+/* The public listener's behaviour: which request gets which answer (DESIGN §1), CORS, refusals that
+ * do not kill an EventSource, and the opening of streams. One per worker. */
+#ifndef TICKERD_DAEMON_PUBLIC_H
+#define TICKERD_DAEMON_PUBLIC_H
+
+#include <time.h>
+
+#include "tickerd/broker/fanout.h"
+#include "tickerd/daemon/capacity.h"
+#include "tickerd/net/http1.h"
+
+struct public
+{
+    struct http1 http;
+    struct fanout *fanout;     /* borrowed */
+    struct capacity *capacity; /* borrowed, shared */
+    struct metrics *metrics;   /* borrowed */
+    const struct config *config;
+    struct buf answer;
+    time_t date_at; /* when `date` was made */
+    char date[40];
+};
+
+/* ERR_NOMEM: nothing to finish. */
+int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
+                struct metrics *metrics, const struct config *config);
+
+/* Close all connections; then, once the loop has run, free what is left. */
+void public_close(struct public *p);
+void public_finish(struct public *p);
+
+/* A connection was accepted. */
+void public_accept(void *ctx, int fd);
+
+#endif

@@ -1,0 +1,51 @@
+/* One worker: a loop of its own with its listening sockets, its clients and its views. Talks to the
+ * hub through two inboxes and nothing else. */
+#ifndef TICKERD_DAEMON_WORKER_H
+#define TICKERD_DAEMON_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "tickerd/broker/frame.h"
+#include "tickerd/broker/metrics.h"
+#include "tickerd/daemon/capacity.h"
+#include "tickerd/net/inbox.h"
+#include "tickerd/wire/config.h"
+
+struct worker;
+
+struct worker_options {
+    const struct config *config; /* outlives the worker, as all here */
+    struct capacity *capacity;
+    struct frame_stats *stats;
+    const _Atomic uint64_t *hub_clock; /* everything up to it is in the inbox */
+    struct inbox *to_hub;
+    const int *fds;    /* listening sockets */
+    const bool *owned; /* which of them this worker closes */
+    size_t fd_count;
+};
+
+/* Make a worker; nothing runs yet. NULL: out of memory or a system call failed. */
+struct worker *worker_create(const struct worker_options *options);
+
+/* Its inbox, for the hub to write to. */
+struct inbox *worker_inbox(struct worker *w);
+
+struct metrics *worker_metrics(struct worker *w);
+
+/* Start its thread. */
+int worker_start(struct worker *w);
+
+/* From any thread: send the clients away over drain.timeout, then stop; or stop at once. The
+ * thread ends by itself. */
+void worker_drain(struct worker *w);
+void worker_stop(struct worker *w);
+
+/* Whether the thread has ended; then worker_destroy does not block. */
+bool worker_ended(const struct worker *w);
+
+/* Stop, join and free. NULL is allowed. */
+void worker_destroy(struct worker *w);
+
+#endif

@@ -1,0 +1,64 @@
+/* HTTP/1 connections of one worker: reading one request, answering it or turning the connection
+ * into a stream's transport, and closing so that the last bytes arrive.
+ *
+ * A connection serves one request (`Connection: close`): reading → answered, or reading →
+ * streaming; then, unless the peer is gone, lingering (shut down, draining what the peer still
+ * sends, since closing over unread input would be a reset) → closed. */
+#ifndef TICKERD_NET_HTTP1_H
+#define TICKERD_NET_HTTP1_H
+
+#include <uv.h>
+
+#include "tickerd/base/list.h"
+#include "tickerd/broker/session.h"
+#include "tickerd/wire/httpreq.h"
+
+struct conn; /* one connection */
+
+struct http1_events {
+    /* A request is complete. Must call http1_reply or http1_stream. The request lives as long as
+     * the call. */
+    void (*on_request)(void *ctx, struct conn *c, const struct httpreq *request);
+    /* It could not be read, or took too long. Must call http1_reply. */
+    void (*on_bad_request)(void *ctx, struct conn *c, const struct httpreq_error *error,
+                           bool accepts_stream);
+    /* The connection is gone for good. */
+    void (*on_closed)(void *ctx, bool was_stream);
+};
+
+struct http1 {
+    uv_loop_t *loop;
+    size_t request_bytes;
+    uint64_t request_timeout_us;
+    const struct http1_events *events;
+    void *ctx;
+    struct link reading, lingering; /* connections by time */
+    struct link streaming;
+    size_t count;
+    char *input; /* one read's bytes */
+};
+
+/* ERR_NOMEM: nothing to finish. */
+int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t request_timeout_us,
+               const struct http1_events *events, void *ctx);
+
+/* Close every connection at once; their memory is freed by the loop. */
+void http1_close(struct http1 *h);
+
+/* After the loop has run. */
+void http1_finish(struct http1 *h);
+
+/* Take over an accepted socket. */
+void http1_accept(struct http1 *h, int fd);
+
+/* Answer with these bytes (head and body) and close. */
+void http1_reply(struct conn *c, const char *bytes, size_t len);
+
+/* Turn the connection into a stream. The session is zeroed memory inside the connection, for
+ * session_open with this transport. If session_open fails, call http1_reply. */
+struct session *http1_stream(struct conn *c, struct transport **transport);
+
+/* Request deadlines and lingering ends. Call a few times a second. */
+void http1_tick(struct http1 *h);
+
+#endif

@@ -1,0 +1,31 @@
+/* Listening sockets. Each worker has its own for a TCP address (SO_REUSEPORT); a unix socket is one
+ * file descriptor that all workers poll. Accepts in bounded batches, so that a storm of connects
+ * does not starve the streams, and survives running out of file descriptors without spinning. */
+#ifndef TICKERD_NET_LISTENER_H
+#define TICKERD_NET_LISTENER_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "tickerd/base/buf.h"
+#include "tickerd/wire/addr.h"
+
+/* Open a listening socket (non-blocking). A TCP port of 0 is replaced in *a by the one the kernel
+ * chose. A stale unix socket is removed, one that somebody serves is not. Returns the descriptor,
+ * or a negative err code with a sentence in `why`. */
+int listener_open(struct addr *a, struct buf *why);
+
+/* Remove the file of a unix socket; nothing for TCP. */
+void listener_unlink(const struct addr *a);
+
+struct listener;
+
+/* Poll a listening socket on this loop; accepted(ctx, fd) is given every connection (non-blocking,
+ * close-on-exec). The descriptor passes to the listener if `owned`. NULL: out of memory. */
+struct listener *listener_start(uv_loop_t *loop, int fd, bool owned,
+                                void (*accepted)(void *ctx, int fd), void *ctx);
+
+/* Stop and free itself once the loop has run. NULL is allowed. */
+void listener_close(struct listener *l);
+
+#endif

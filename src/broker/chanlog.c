@@ -1,0 +1,68 @@
+#include "tickerd/broker/chanlog.h"
+
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+
+void chanlog_init(struct chanlog *l)
+{
+    ring_init(&l->ring);
+    l->bytes = l->cost = 0;
+}
+
+void chanlog_finish(struct chanlog *l)
+{
+    ring_finish(&l->ring);
+    l->bytes = l->cost = 0;
+}
+
+size_t chanlog_evict(struct chanlog *l, uint64_t now, chanlog_evicted *evicted, void *ctx)
+{
+    struct frame *f = ring_evict_oldest(&l->ring, now);
+    if (f == NULL)
+        return 0;
+    size_t freed = frame_cost(f) + frame_extra(f);
+    l->bytes -= f->len;
+    l->cost -= frame_cost(f);
+    evicted(ctx, f->seq);
+    frame_unref(f);
+    return freed;
+}
+
+static bool too_old(const struct frame *f, const struct history_limits *limits, uint64_t now)
+{
+    return limits->age_ms > 0 && now > f->seq && now - f->seq > limits->age_ms * US_PER_MS;
+}
+
+int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limits *limits,
+                   chanlog_evicted *evicted, void *ctx)
+{
+    uint64_t now = f->seq;
+    if (ring_push_frame(&l->ring, f) != ERR_OK)
+        return ERR_NOMEM;
+    l->bytes += f->len;
+    l->cost += frame_cost(f);
+    while (ring_frames(&l->ring) > 1 &&
+           (ring_frames(&l->ring) > limits->events || l->bytes > limits->bytes ||
+            too_old(ring_oldest(&l->ring), limits, now))) {
+        if (chanlog_evict(l, now, evicted, ctx) == 0)
+            break; /* no memory for a hole: the bound gives way, nothing is lost unsaid */
+    }
+    return ERR_OK;
+}
+
+void chanlog_expire(struct chanlog *l, const struct history_limits *limits, uint64_t now,
+                    chanlog_evicted *evicted, void *ctx)
+{
+    for (;;) {
+        struct frame *oldest = ring_oldest(&l->ring);
+        if (oldest == NULL || !too_old(oldest, limits, now))
+            return;
+        if (chanlog_evict(l, now, evicted, ctx) == 0)
+            return;
+    }
+}
+
+uint64_t chanlog_cost(const struct chanlog *l)
+{
+    return l->cost + ring_overhead(&l->ring);
+}

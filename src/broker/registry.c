@@ -1,0 +1,374 @@
+#include "tickerd/broker/registry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry_internal.h"
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+
+enum { SWEEP_MIN = 256, SWEEP_SHARE = 16 };
+
+int registry_init(struct registry *r, const struct config *config, uint32_t workers,
+                  struct source *source, const struct hubclock *clock, struct metrics *metrics,
+                  struct frame_stats *stats)
+{
+    memset(r, 0, sizeof *r);
+    r->clock = *clock;
+    r->config = config;
+    r->metrics = metrics;
+    r->stats = stats;
+    strmap_init(&r->channels);
+    strmap_init(&r->heads);
+    list_init(&r->idle);
+    list_init(&r->used);
+    list_init(&r->sweep);
+    ring_init(&r->marks);
+    r->marks.distinct = true;
+    r->down_since = hubclock_now(&r->clock);
+    r->worker_count = workers;
+    r->workers = calloc(workers, sizeof *r->workers);
+    if (r->workers == NULL || upstream_init(&r->upstream, source, config) != ERR_OK) {
+        free(r->workers);
+        return ERR_NOMEM;
+    }
+    /* Whoever comes with an id from before this run may have missed something. */
+    if (ring_push_hole(&r->marks, hubclock_next(&r->clock), NULL, GAP_RESTART) != ERR_OK) {
+        registry_finish(r);
+        return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+void registry_finish(struct registry *r)
+{
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        for (uint32_t v = 0; v < r->workers[w].size; v++)
+            interest_drop(r, w, v);
+        free(r->workers[w].interests);
+    }
+    free(r->workers);
+    size_t pos = 0;
+    struct channel *c;
+    while ((c = strmap_next(&r->channels, &pos)) != NULL) {
+        chanlog_finish(&c->log);
+        name_unref(c->name);
+        free(c);
+    }
+    strmap_finish(&r->channels);
+    strmap_finish(&r->heads);
+    ring_finish(&r->marks);
+    upstream_finish(&r->upstream);
+    buf_finish(&r->scratch);
+    buf_finish(&r->block);
+}
+
+void registry_post(struct registry *r, uint32_t worker, struct note *n)
+{
+    struct registry_worker *w = &r->workers[worker];
+    if (!w->stopped && r->post(r->ctx, worker, n))
+        return;
+    if (!w->stopped)
+        metrics_add(r->metrics, METRIC_STALE, 1);
+    w->stopped = true;
+    note_release(n);
+}
+
+size_t registry_channels(const struct registry *r)
+{
+    return strmap_count(&r->channels);
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+static struct frame *encode(struct registry *r, struct channel *c, uint64_t seq, uint32_t fp,
+                            const char *payload, size_t len)
+{
+    struct envelope env;
+    envelope_parse(&env, c->rule->payload, payload, len, &r->scratch);
+    char own_id[EVENTID_LEN];
+    struct eventid id = timeline_id(&r->clock.line, seq, fp);
+    eventid_format(own_id, &id);
+    struct sse_event event = {.data = env.data,
+                              .data_len = env.data_len,
+                              .event = env.event,
+                              .event_len = env.event_len,
+                              .id = env.id != NULL ? env.id : own_id,
+                              .id_len = env.id != NULL ? env.id_len : sizeof own_id,
+                              .retry_ms = env.retry_ms};
+    size_t repaired = 0;
+    struct frame *f = frame_create(&event, c->name, &r->block, &repaired);
+    if (repaired > 0)
+        metrics_add(r->metrics, METRIC_REPAIRED, repaired);
+    if (f != NULL) {
+        f->seq = seq;
+        f->fp = fp;
+        f->publisher_id = env.id != NULL;
+    }
+    return f;
+}
+
+/* Newest first to the workers, then the evictions it caused: a view never holds less than the log
+ * has kept. */
+static void deliver(struct registry *r, struct channel *c, struct frame *f)
+{
+    list_each(&c->edges, it)
+    {
+        const struct interest *i = container_of(it, struct edge, of_channel)->interest;
+        struct note n = {.kind = NOTE_FRAME, .view = i->view, .gen = i->gen, .ref = frame_ref(f)};
+        registry_post(r, i->worker, &n);
+    }
+}
+
+static void append(struct registry *r, struct channel *c, const char *payload, size_t len,
+                   uint32_t fp)
+{
+    struct frame *f = encode(r, c, hubclock_next(&r->clock), fp, payload, len);
+    struct evicting e = {r, c};
+    if (f != NULL)
+        deliver(r, c, f);
+    if (f == NULL || chanlog_append(&c->log, f, &c->rule->history, channel_evicted, &e) != ERR_OK) {
+        frame_unref(f);
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        log_error("out of memory: a message was dropped and is announced as a gap");
+        channel_hole(r, c, GAP_EVICTED);
+    }
+    channel_touch(r, c);
+    registry_enforce_total(r);
+}
+
+static void oversize(struct registry *r, struct channel *c, size_t len)
+{
+    metrics_add(r->metrics, METRIC_OVERSIZE, 1);
+    log_warn("channel %.*s: a message of %zu bytes is above limits.message_bytes (%llu) and is "
+             "announced as a gap",
+             (int)c->name->len, c->name->bytes, len,
+             (unsigned long long)r->config->limits.message_bytes);
+    channel_hole(r, c, GAP_OVERSIZE);
+    channel_touch(r, c);
+}
+
+static bool usable(const struct registry *r, const char *name, size_t len)
+{
+    if (strmap_get(&r->channels, name, len) != NULL)
+        return true;
+    return topic_valid(name, len) && !topic_reserved(name, len);
+}
+
+void registry_message(struct registry *r, const char *pattern, size_t pattern_len,
+                      const char *channel, size_t channel_len, const char *payload,
+                      size_t payload_len)
+{
+    size_t len = 0;
+    const char *name =
+        upstream_accept(&r->upstream, pattern, pattern_len, channel, channel_len, &len);
+    if (name == NULL)
+        return;
+    metrics_add(r->metrics, METRIC_MESSAGES, 1);
+    if (!usable(r, name, len)) {
+        metrics_add(r->metrics, METRIC_IGNORED_NAMES, 1);
+        return;
+    }
+    struct channel *c = channel_get(r, name, len);
+    if (c == NULL) {
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        return;
+    }
+    if (payload_len > r->config->limits.message_bytes) {
+        oversize(r, c, payload_len);
+        return;
+    }
+    uint32_t fp = eventid_fingerprint(channel, channel_len, payload, payload_len);
+    append(r, c, payload, payload_len, fp);
+}
+
+/* ---- the source ------------------------------------------------------------------------------ */
+
+/* Channels that nothing covers any more are forgotten: what they would miss from now on makes
+ * their histories worthless. Those with an interest are always covered or about to be. */
+static void forget_uncovered(struct registry *r, const struct upstream_topic *t)
+{
+    if (!t->pattern) {
+        struct channel *c = strmap_get(&r->channels, t->name, t->len);
+        if (c != NULL)
+            channel_drop_if_empty(r, c);
+        return;
+    }
+    list_each(&r->idle, it)
+    {
+        struct channel *c = container_of(it, struct channel, lru);
+        if (c->name->len >= t->len && memcmp(c->name->bytes, t->name, t->len) == 0)
+            channel_drop_if_empty(r, c);
+    }
+}
+
+/* Clients of this pattern may have started without waiting any longer; tell them. */
+static void pattern_covered_late(struct registry *r, const struct upstream_topic *t, uint64_t now)
+{
+    const struct head *h = strmap_get(&r->heads, t->name, t->len);
+    if (h == NULL)
+        return;
+    list_each(&h->interests, it)
+    {
+        struct interest *i = container_of(it, struct interest, at_head);
+        if (!i->live) {
+            struct note n = {.kind = NOTE_HOLE, .arg = GAP_UPSTREAM, .seq = now};
+            n.view = i->view;
+            n.gen = i->gen;
+            registry_post(r, i->worker, &n);
+        }
+        interest_refresh(r, i);
+    }
+}
+
+static void channel_covered_late(struct registry *r, const struct upstream_topic *t, bool hole)
+{
+    struct channel *c = strmap_get(&r->channels, t->name, t->len);
+    if (c == NULL)
+        return;
+    if (hole)
+        channel_hole(r, c, GAP_UPSTREAM);
+    list_each(&c->edges, it)
+    {
+        interest_refresh(r, container_of(it, struct edge, of_channel)->interest);
+    }
+}
+
+void registry_acked(struct registry *r, enum source_sub kind, const char *name, size_t len, bool on)
+{
+    struct upstream_topic t;
+    if (!upstream_find(&r->upstream, kind, name, len, &t))
+        return;
+    bool was_covered = !t.pattern && upstream_covers(&r->upstream, t.name, t.len);
+    uint64_t now = hubclock_next(&r->clock);
+    (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
+    /* While the source is coming back, the outage's mark says all there is to say. */
+    if (!on)
+        forget_uncovered(r, &t);
+    else if (r->live && t.pattern)
+        pattern_covered_late(r, &t, now);
+    else if (r->live)
+        channel_covered_late(r, &t, !was_covered);
+    upstream_reap(&r->upstream, &t);
+}
+
+static void broadcast(struct registry *r, const struct note *what)
+{
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        struct note n = *what;
+        registry_post(r, w, &n);
+    }
+}
+
+static void send_timeline(struct registry *r, uint32_t worker)
+{
+    struct timeline *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return;
+    *copy = r->clock.line;
+    struct note n = {.kind = NOTE_TIMELINE, .ref = copy};
+    registry_post(r, worker, &n);
+}
+
+void registry_timeline(struct registry *r)
+{
+    for (uint32_t w = 0; w < r->worker_count; w++)
+        send_timeline(r, w);
+}
+
+static void add_mark(struct registry *r, enum gap_reason reason)
+{
+    uint64_t seq = hubclock_next(&r->clock);
+    if (ring_push_hole(&r->marks, seq, NULL, reason) != ERR_OK)
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        const struct registry_worker *at = &r->workers[w];
+        const struct interest *i = at->size > VIEW_MARKS ? at->interests[VIEW_MARKS] : NULL;
+        if (i == NULL)
+            continue;
+        struct note n = {.kind = NOTE_HOLE,
+                         .arg = (uint8_t)reason,
+                         .view = VIEW_MARKS,
+                         .gen = i->gen,
+                         .seq = seq};
+        registry_post(r, w, &n);
+    }
+}
+
+static void refresh_all(struct registry *r)
+{
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        for (uint32_t v = 0; v < r->workers[w].size; v++) {
+            if (r->workers[w].interests[v] != NULL)
+                interest_refresh(r, r->workers[w].interests[v]);
+        }
+    }
+}
+
+void registry_up(struct registry *r)
+{
+    r->live = true;
+    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) { /* what was given up while it was away */
+        list_each(&r->idle, it)
+        {
+            channel_drop_if_empty(r, container_of(it, struct channel, lru));
+        }
+    }
+    add_mark(r, GAP_UPSTREAM);
+    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = true});
+    refresh_all(r);
+}
+
+void registry_down(struct registry *r, uint64_t since)
+{
+    r->live = false;
+    r->down_since = since;
+    metrics_add(r->metrics, METRIC_OUTAGES, 1);
+    upstream_down(&r->upstream);
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        for (uint32_t v = 0; v < r->workers[w].size; v++) {
+            if (r->workers[w].interests[v] != NULL)
+                r->workers[w].interests[v]->live = false;
+        }
+    }
+    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = false});
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+void registry_request(struct registry *r, uint32_t worker, struct note *n)
+{
+    switch ((enum note_kind)n->kind) {
+    case NOTE_INTEREST:
+        interest_take(r, worker, n);
+        break;
+    case NOTE_DROP:
+        interest_drop(r, worker, n->view);
+        break;
+    case NOTE_RESYNC: {
+        r->workers[worker].stopped = false;
+        send_timeline(r, worker);
+        struct note up = {.kind = NOTE_UPSTREAM, .arg = r->live};
+        registry_post(r, worker, &up);
+        break;
+    }
+    default:
+        break;
+    }
+    note_release(n);
+}
+
+void registry_tick(struct registry *r, uint64_t now_us)
+{
+    upstream_tick(&r->upstream, now_us);
+    size_t left = SWEEP_MIN + registry_channels(r) / SWEEP_SHARE;
+    if (left > registry_channels(r))
+        left = registry_channels(r);
+    for (; left > 0; left--) {
+        struct channel *c = container_of(list_first(&r->sweep), struct channel, sweep);
+        list_remove(&c->sweep);
+        list_push(&r->sweep, &c->sweep);
+        channel_expire(r, c);
+    }
+    registry_enforce_total(r);
+}

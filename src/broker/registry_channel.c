@@ -1,0 +1,183 @@
+#include <stdlib.h>
+
+#include "registry_internal.h"
+#include "tickerd/base/err.h"
+
+enum { CHANNEL_COST = sizeof(struct channel) + 96 /* name, map slot, allocator */ };
+
+static uint64_t cost_of(const struct channel *c)
+{
+    return CHANNEL_COST + c->name->len + chanlog_cost(&c->log);
+}
+
+static void recount(struct registry *r, struct channel *c)
+{
+    uint64_t cost = cost_of(c);
+    r->cost = r->cost - c->counted + cost;
+    c->counted = cost;
+}
+
+void channel_touch(struct registry *r, struct channel *c)
+{
+    recount(r, c);
+    list_remove(&c->lru);
+    list_push(list_empty(&c->edges) ? &r->idle : &r->used, &c->lru);
+}
+
+void channel_destroy(struct registry *r, struct channel *c)
+{
+    (void)strmap_del(&r->channels, c->name->bytes, c->name->len);
+    r->cost -= c->counted;
+    list_remove(&c->lru);
+    list_remove(&c->sweep);
+    chanlog_finish(&c->log);
+    name_unref(c->name);
+    free(c);
+}
+
+/* What a log that starts empty must confess: in mode on-demand nobody listened before now; else
+ * only what stubs have been dropped for. */
+static int confess(struct registry *r, struct channel *c)
+{
+    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) {
+        uint64_t since = upstream_since(&r->upstream, false, c->name->bytes, c->name->len);
+        return ring_push_hole(&c->log.ring, since > 0 ? since : hubclock_next(&r->clock), c->name,
+                              GAP_UNSUBSCRIBED);
+    }
+    if (r->watermark > 0)
+        return ring_push_hole(&c->log.ring, r->watermark, c->name, GAP_EVICTED);
+    return ERR_OK;
+}
+
+struct channel *channel_get(struct registry *r, const char *name, size_t len)
+{
+    struct channel *c = strmap_get(&r->channels, name, len);
+    if (c != NULL)
+        return c;
+    c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    chanlog_init(&c->log);
+    list_init(&c->edges);
+    list_init(&c->lru);
+    list_init(&c->sweep);
+    c->name = name_create(name, len);
+    if (c->name == NULL) {
+        free(c);
+        return NULL;
+    }
+    c->rule = config_rule(r->config, name, len);
+    if (strmap_put(&r->channels, c->name->bytes, len, c) != ERR_OK || confess(r, c) != ERR_OK ||
+        interests_join(r, c) != ERR_OK) {
+        channel_destroy(r, c);
+        return NULL;
+    }
+    list_push(&r->sweep, &c->sweep);
+    channel_touch(r, c);
+    return c;
+}
+
+static void tell(struct registry *r, const struct channel *c, const struct note *what)
+{
+    list_each(&c->edges, it)
+    {
+        const struct interest *i = container_of(it, struct edge, of_channel)->interest;
+        struct note n = *what;
+        n.view = i->view;
+        n.gen = i->gen;
+        if (n.kind == NOTE_HOLE)
+            n.ref = name_ref(c->name);
+        registry_post(r, i->worker, &n);
+    }
+}
+
+void channel_evicted(void *ctx, uint64_t seq)
+{
+    const struct evicting *e = ctx;
+    metrics_add(e->r->metrics, METRIC_EVICTED, 1);
+    tell(e->r, e->c, &(struct note){.kind = NOTE_EVICT, .seq = seq});
+}
+
+void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason)
+{
+    uint64_t seq = hubclock_next(&r->clock);
+    if (ring_push_hole(&c->log.ring, seq, c->name, reason) != ERR_OK) {
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        return;
+    }
+    recount(r, c);
+    tell(r, c, &(struct note){.kind = NOTE_HOLE, .seq = seq, .arg = (uint8_t)reason});
+}
+
+void channel_expire(struct registry *r, struct channel *c)
+{
+    struct evicting e = {r, c};
+    chanlog_expire(&c->log, &c->rule->history, hubclock_now(&r->clock), channel_evicted, &e);
+    recount(r, c);
+}
+
+/* Without a log, a past or anybody who waits, a channel's record says nothing. */
+void channel_drop_if_empty(struct registry *r, struct channel *c)
+{
+    bool nothing_known = c->log.ring.count == 0;
+    bool never_listened = r->upstream.mode == REDIS_MODE_ON_DEMAND && r->live &&
+                          !upstream_covers(&r->upstream, c->name->bytes, c->name->len);
+    if (list_empty(&c->edges) && (nothing_known || never_listened))
+        channel_destroy(r, c);
+}
+
+/* Drop a log that has been evicted to its stub. What it remembered goes into the watermark. */
+static void drop_stub(struct registry *r, struct channel *c)
+{
+    uint64_t newest = ring_head(&c->log.ring);
+    if (newest > r->watermark)
+        r->watermark = newest;
+    channel_destroy(r, c);
+}
+
+static uint64_t relieve(struct registry *r, struct channel *c)
+{
+    struct evicting e = {r, c};
+    uint64_t before = c->counted;
+    size_t freed = chanlog_evict(&c->log, hubclock_now(&r->clock), channel_evicted, &e);
+    if (freed > 0) {
+        recount(r, c);
+        return freed;
+    }
+    if (!list_empty(&c->edges))
+        return 0;
+    drop_stub(r, c);
+    return before;
+}
+
+/* The channel to give way: one that nobody listens to, else the least recently used of the others
+ * that still keeps more than its newest event. */
+static struct channel *victim(const struct registry *r)
+{
+    const struct link *it = list_first(&r->idle);
+    if (it != NULL)
+        return container_of(it, struct channel, lru);
+    list_each(&r->used, u)
+    {
+        struct channel *c = container_of(u, struct channel, lru);
+        if (ring_frames(&c->log.ring) > 0)
+            return c;
+    }
+    return NULL;
+}
+
+void registry_enforce_total(struct registry *r)
+{
+    uint64_t extra = atomic_load_explicit(&r->stats->extra_bytes, memory_order_relaxed);
+    uint64_t limit = r->config->history_total_bytes;
+    if (r->cost + extra <= limit)
+        return;
+    uint64_t excess = r->cost + extra - limit;
+    while (excess > 0) {
+        struct channel *c = victim(r);
+        uint64_t freed = c == NULL ? 0 : relieve(r, c);
+        if (freed == 0)
+            return;
+        excess -= freed < excess ? freed : excess;
+    }
+}

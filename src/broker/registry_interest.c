@@ -1,0 +1,320 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry_internal.h"
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+
+static void edge_destroy(struct edge *e)
+{
+    list_remove(&e->of_channel);
+    list_remove(&e->of_interest);
+    free(e);
+}
+
+static int edge_create(struct channel *c, struct interest *i)
+{
+    struct edge *e = malloc(sizeof *e);
+    if (e == NULL)
+        return ERR_NOMEM;
+    *e = (struct edge){.channel = c, .interest = i};
+    list_push(&c->edges, &e->of_channel);
+    list_push(&i->edges, &e->of_interest);
+    return ERR_OK;
+}
+
+/* ---- patterns, found by their literal head --------------------------------------------------- */
+
+static int head_add(struct registry *r, struct interest *i)
+{
+    char text[TOPIC_MAX];
+    size_t len = glob_head(i->topic->bytes, i->topic->len, text, NULL);
+    struct head *h = strmap_get(&r->heads, text, len);
+    if (h == NULL) {
+        h = malloc(sizeof *h + len);
+        if (h == NULL)
+            return ERR_NOMEM;
+        list_init(&h->interests);
+        h->len = len;
+        memcpy(h->bytes, text, len);
+        if (strmap_put(&r->heads, h->bytes, len, h) != ERR_OK) {
+            free(h);
+            return ERR_NOMEM;
+        }
+        r->head_lengths[len]++;
+    }
+    list_push(&h->interests, &i->at_head);
+    return ERR_OK;
+}
+
+static void head_remove(struct registry *r, struct interest *i)
+{
+    if (list_empty(&i->at_head))
+        return;
+    char text[TOPIC_MAX];
+    size_t len = glob_head(i->topic->bytes, i->topic->len, text, NULL);
+    struct head *h = strmap_get(&r->heads, text, len);
+    list_remove(&i->at_head);
+    if (h == NULL || !list_empty(&h->interests))
+        return;
+    (void)strmap_del(&r->heads, h->bytes, h->len);
+    r->head_lengths[h->len]--;
+    free(h);
+}
+
+static bool matches(const struct interest *i, const struct name *name)
+{
+    return glob_match(i->topic->bytes, i->topic->len, name->bytes, name->len);
+}
+
+static void leave_all(struct channel *c)
+{
+    list_each(&c->edges, it)
+    {
+        edge_destroy(container_of(it, struct edge, of_channel));
+    }
+}
+
+int interests_join(struct registry *r, struct channel *c)
+{
+    for (size_t n = 0; n <= c->name->len && n <= TOPIC_MAX; n++) {
+        if (r->head_lengths[n] == 0)
+            continue;
+        struct head *h = strmap_get(&r->heads, c->name->bytes, n);
+        if (h == NULL)
+            continue;
+        list_each(&h->interests, it)
+        {
+            struct interest *i = container_of(it, struct interest, at_head);
+            if (matches(i, c->name) && edge_create(c, i) != ERR_OK) {
+                leave_all(c);
+                return ERR_NOMEM;
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+/* ---- interests ------------------------------------------------------------------------------- */
+
+static bool covered(const struct registry *r, const struct interest *i)
+{
+    if (!r->live)
+        return false;
+    if (r->upstream.mode == REDIS_MODE_ALL || i->view == VIEW_MARKS)
+        return upstream_covers(&r->upstream, "", 0);
+    if (i->pattern)
+        return upstream_covers_pattern(&r->upstream, i->topic->bytes, i->topic->len);
+    return upstream_covers(&r->upstream, i->topic->bytes, i->topic->len);
+}
+
+void interest_refresh(struct registry *r, struct interest *i)
+{
+    bool live = covered(r, i);
+    if (live == i->live)
+        return;
+    i->live = live;
+    struct note n = {.kind = NOTE_LIVE, .arg = live, .view = i->view, .gen = i->gen};
+    registry_post(r, i->worker, &n);
+}
+
+static struct interest **slot(struct registry *r, uint32_t worker, uint32_t view)
+{
+    struct registry_worker *w = &r->workers[worker];
+    if (view >= w->size) {
+        uint32_t size = w->size == 0 ? 16 : w->size;
+        while (size <= view)
+            size *= 2;
+        struct interest **more = realloc(w->interests, size * sizeof(struct interest *));
+        if (more == NULL)
+            return NULL;
+        memset(more + w->size, 0, (size - w->size) * sizeof(struct interest *));
+        w->interests = more;
+        w->size = size;
+    }
+    return &w->interests[view];
+}
+
+void interest_drop(struct registry *r, uint32_t worker, uint32_t view)
+{
+    struct registry_worker *w = &r->workers[worker];
+    struct interest *i = view < w->size ? w->interests[view] : NULL;
+    if (i == NULL)
+        return;
+    w->interests[view] = NULL;
+    head_remove(r, i);
+    list_each(&i->edges, it)
+    {
+        struct edge *e = container_of(it, struct edge, of_interest);
+        struct channel *c = e->channel;
+        edge_destroy(e);
+        if (list_empty(&c->edges)) {
+            channel_touch(r, c);
+            channel_drop_if_empty(r, c);
+        }
+    }
+    if (view != VIEW_MARKS)
+        upstream_unwant(&r->upstream, i->pattern, i->topic->bytes, i->topic->len, clock_mono_us());
+    name_unref(i->topic);
+    free(i);
+}
+
+static int link_channel(struct registry *r, struct interest *i)
+{
+    struct channel *c = channel_get(r, i->topic->bytes, i->topic->len);
+    if (c == NULL || edge_create(c, i) != ERR_OK)
+        return ERR_NOMEM;
+    channel_touch(r, c);
+    return ERR_OK;
+}
+
+static int link_pattern(struct registry *r, struct interest *i)
+{
+    if (head_add(r, i) != ERR_OK)
+        return ERR_NOMEM;
+    size_t pos = 0;
+    struct channel *c;
+    while ((c = strmap_next(&r->channels, &pos)) != NULL) {
+        if (!matches(i, c->name))
+            continue;
+        if (edge_create(c, i) != ERR_OK)
+            return ERR_NOMEM;
+        channel_touch(r, c);
+    }
+    return ERR_OK;
+}
+
+/* ---- the answer: the log so far -------------------------------------------------------------- */
+
+static struct snapshot *snapshot_alloc(struct registry *r, size_t entries)
+{
+    struct snapshot *s = malloc(sizeof *s + entries * sizeof s->entries[0]);
+    if (s != NULL)
+        *s = (struct snapshot){.head = hubclock_now(&r->clock), .count = 0};
+    return s;
+}
+
+static int snapshot_add(struct snapshot *s, const struct ring *ring)
+{
+    int err = ring_copy(ring, s->entries + s->count);
+    if (err == ERR_OK)
+        s->count += ring->count;
+    return err;
+}
+
+/* What a pattern must confess beyond what its channels' own logs do. */
+static int confess_pattern(struct registry *r, const struct interest *i, struct ring *out)
+{
+    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) {
+        uint64_t since = upstream_since(&r->upstream, true, i->topic->bytes, i->topic->len);
+        return ring_push_hole(out, since > 0 ? since : hubclock_next(&r->clock), NULL,
+                              GAP_UNSUBSCRIBED);
+    }
+    return r->watermark == 0 ? ERR_OK : ring_push_hole(out, r->watermark, NULL, GAP_EVICTED);
+}
+
+static struct snapshot *snapshot_pattern(struct registry *r, struct interest *i)
+{
+    struct ring own;
+    ring_init(&own);
+    size_t total = 1;
+    list_each(&i->edges, it)
+    {
+        struct channel *c = container_of(it, struct edge, of_interest)->channel;
+        channel_expire(r, c);
+        total += c->log.ring.count;
+    }
+    struct snapshot *s = snapshot_alloc(r, total);
+    bool ok = s != NULL && confess_pattern(r, i, &own) == ERR_OK && snapshot_add(s, &own) == ERR_OK;
+    list_each(&i->edges, it)
+    {
+        struct channel *c = container_of(it, struct edge, of_interest)->channel;
+        ok = ok && snapshot_add(s, &c->log.ring) == ERR_OK;
+    }
+    ring_finish(&own);
+    if (!ok) {
+        struct note n = {.kind = NOTE_RESET, .ref = s};
+        note_release(&n);
+        return NULL;
+    }
+    qsort(s->entries, s->count, sizeof s->entries[0], entry_compare);
+    return s;
+}
+
+static struct snapshot *snapshot_ring(struct registry *r, const struct ring *ring)
+{
+    struct snapshot *s = snapshot_alloc(r, ring->count);
+    if (s != NULL && snapshot_add(s, ring) != ERR_OK) {
+        free(s);
+        s = NULL;
+    }
+    return s;
+}
+
+static struct snapshot *snapshot_of(struct registry *r, struct interest *i)
+{
+    if (i->view == VIEW_MARKS)
+        return snapshot_ring(r, &r->marks);
+    if (i->pattern)
+        return snapshot_pattern(r, i);
+    struct channel *c = container_of(list_first(&i->edges), struct edge, of_interest)->channel;
+    channel_expire(r, c);
+    return snapshot_ring(r, &c->log.ring);
+}
+
+static struct interest *interest_create(struct registry *r, uint32_t worker, const struct note *n)
+{
+    struct interest *i = calloc(1, sizeof *i);
+    struct interest **at = i == NULL ? NULL : slot(r, worker, n->view);
+    if (at == NULL) {
+        free(i);
+        return NULL;
+    }
+    i->worker = worker;
+    i->view = n->view;
+    i->gen = n->gen;
+    i->pattern = n->arg != 0;
+    i->topic = name_ref(n->ref);
+    list_init(&i->edges);
+    list_init(&i->at_head);
+    *at = i;
+    return i;
+}
+
+/* Out of memory: the worker gets nothing for this view, and its sessions start after their
+ * deadline with what little there is; a later interest tries again. */
+static void give_up(struct registry *r, uint32_t worker, uint32_t view)
+{
+    metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+    interest_drop(r, worker, view);
+}
+
+void interest_take(struct registry *r, uint32_t worker, const struct note *n)
+{
+    /* Want the new one before the old one goes, so that nothing is unsubscribed in between. */
+    const struct name *topic = n->ref;
+    bool pattern = n->arg != 0, marks = n->view == VIEW_MARKS;
+    if (!marks && upstream_want(&r->upstream, pattern, topic->bytes, topic->len) != ERR_OK) {
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        return;
+    }
+    interest_drop(r, worker, n->view);
+    struct interest *i = interest_create(r, worker, n);
+    if (i == NULL) {
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        if (!marks)
+            upstream_unwant(&r->upstream, pattern, topic->bytes, topic->len, clock_mono_us());
+        return;
+    }
+    int err = ERR_OK;
+    if (!marks)
+        err = pattern ? link_pattern(r, i) : link_channel(r, i);
+    struct snapshot *s = err == ERR_OK ? snapshot_of(r, i) : NULL;
+    if (s == NULL) {
+        give_up(r, worker, n->view);
+        return;
+    }
+    i->live = s->live = covered(r, i);
+    struct note answer = {.kind = NOTE_RESET, .view = i->view, .gen = i->gen, .ref = s};
+    registry_post(r, worker, &answer);
+}

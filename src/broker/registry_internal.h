@@ -1,0 +1,85 @@
+/* What the parts of the registry share. */
+#ifndef TICKERD_BROKER_REGISTRY_INTERNAL_H
+#define TICKERD_BROKER_REGISTRY_INTERNAL_H
+
+#include "tickerd/broker/registry.h"
+
+struct channel {
+    struct name *name; /* owned reference; its bytes are the map's key */
+    const struct channel_rule *rule;
+    struct chanlog log;
+    struct link edges; /* struct edge.of_channel */
+    struct link lru;
+    struct link sweep;
+    uint64_t counted; /* what registry.cost holds for it */
+};
+
+struct interest {
+    uint32_t worker, view, gen;
+    bool pattern;
+    bool live;           /* what the worker was told last */
+    struct name *topic;  /* owned reference */
+    struct link edges;   /* struct edge.of_interest */
+    struct link at_head; /* patterns: in struct head.interests */
+};
+
+struct edge {
+    struct channel *channel;
+    struct interest *interest;
+    struct link of_channel, of_interest;
+};
+
+/* All patterns in use that begin with the same literal bytes. */
+struct head {
+    struct link interests;
+    size_t len;
+    char bytes[];
+};
+
+/* Give a note to a worker, or release it where the worker does not listen. A full inbox stops the
+ * worker's notes until it asks for a resync. */
+void registry_post(struct registry *r, uint32_t worker, struct note *n);
+
+/* ---- registry_channel.c: channels, logs, memory ---- */
+
+/* Find a channel, or make it with what is known of its past. NULL: out of memory. */
+struct channel *channel_get(struct registry *r, const char *name, size_t len);
+
+/* Free a channel and its log; it must have no interest. */
+void channel_destroy(struct registry *r, struct channel *c);
+
+/* Note what the channel's memory costs now, and that it was used. */
+void channel_touch(struct registry *r, struct channel *c);
+
+/* Drop the channel if nothing is known or wanted of it. */
+void channel_drop_if_empty(struct registry *r, struct channel *c);
+
+/* Append a hole and tell the workers. */
+void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason);
+
+/* Evict by age. */
+void channel_expire(struct registry *r, struct channel *c);
+
+/* Evict until history.total_bytes holds. */
+void registry_enforce_total(struct registry *r);
+
+/* The chanlog_evicted call-back; ctx is a struct evicting. */
+struct evicting {
+    struct registry *r;
+    struct channel *c;
+};
+void channel_evicted(void *ctx, uint64_t seq);
+
+/* ---- registry_interest.c: who wants what ---- */
+
+/* Link a new channel with the patterns that match it. ERR_NOMEM: not linked at all. */
+int interests_join(struct registry *r, struct channel *c);
+
+/* Take, replace or drop a worker's interest. */
+void interest_take(struct registry *r, uint32_t worker, const struct note *n);
+void interest_drop(struct registry *r, uint32_t worker, uint32_t view);
+
+/* Tell interests whose coverage has changed. */
+void interest_refresh(struct registry *r, struct interest *i);
+
+#endif

@@ -1,0 +1,261 @@
+#include "tickerd/broker/replica.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tickerd/base/err.h"
+
+/* A view's request is one of two: its topic is wanted (the view exists) or not any more (the slot
+ * holds a view that is `dropped`, kept only until the hub's inbox had room for NOTE_DROP). What is
+ * wanted anew meanwhile becomes an interest of the next generation. */
+
+enum { NO_SLOT = UINT32_MAX, SLOTS_MIN = 16 };
+
+static struct strmap *map_of(struct replica *r, bool pattern)
+{
+    return pattern ? &r->patterns : &r->channels;
+}
+
+static int grow_slots(struct replica *r)
+{
+    uint32_t count = r->slot_count == 0 ? SLOTS_MIN : r->slot_count * 2;
+    struct replica_slot *slots = realloc(r->slots, count * sizeof *slots);
+    if (slots == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = count; i > r->slot_count; i--) {
+        slots[i - 1] = (struct replica_slot){.view = NULL, .gen = 0, .next_free = r->free_slot};
+        r->free_slot = i - 1;
+    }
+    r->slots = slots;
+    r->slot_count = count;
+    return ERR_OK;
+}
+
+static void queue_request(struct replica *r, struct view *v)
+{
+    v->gen = ++r->slots[v->id].gen;
+    list_remove(&v->outgoing);
+    list_push(&r->outgoing, &v->outgoing);
+}
+
+static struct view *make_view(struct replica *r, struct name *topic, bool pattern)
+{
+    if (r->free_slot == NO_SLOT && grow_slots(r) != ERR_OK)
+        return NULL;
+    uint32_t id = r->free_slot;
+    struct view *v = view_create(topic, pattern, id, 0);
+    if (v == NULL)
+        return NULL;
+    r->free_slot = r->slots[id].next_free;
+    r->slots[id].view = v;
+    queue_request(r, v);
+    return v;
+}
+
+static void free_view(struct replica *r, struct view *v)
+{
+    r->slots[v->id].view = NULL;
+    r->slots[v->id].next_free = r->free_slot;
+    r->free_slot = v->id;
+    view_destroy(v);
+}
+
+int replica_init(struct replica *r, const struct replica_events *events, void *ctx)
+{
+    memset(r, 0, sizeof *r);
+    strmap_init(&r->channels);
+    strmap_init(&r->patterns);
+    list_init(&r->dirty);
+    list_init(&r->outgoing);
+    list_init(&r->idle);
+    r->free_slot = NO_SLOT;
+    r->timeline.count = 1; /* a valid value until the hub's first NOTE_TIMELINE */
+    r->events = events;
+    r->ctx = ctx;
+    struct name *none = name_create("", 0);
+    r->marks = none == NULL ? NULL : make_view(r, none, false);
+    name_unref(none);
+    if (r->marks == NULL) {
+        replica_finish(r);
+        return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+void replica_finish(struct replica *r)
+{
+    for (uint32_t i = 0; i < r->slot_count; i++)
+        view_destroy(r->slots[i].view);
+    free(r->slots);
+    r->slots = NULL;
+    r->slot_count = 0;
+    strmap_finish(&r->channels);
+    strmap_finish(&r->patterns);
+}
+
+static struct view *find_or_make(struct replica *r, const char *topic, size_t len, bool pattern)
+{
+    struct view *v = strmap_get(map_of(r, pattern), topic, len);
+    if (v != NULL)
+        return v;
+    struct name *name = name_create(topic, len);
+    if (name == NULL)
+        return NULL;
+    v = make_view(r, name, pattern);
+    name_unref(name); /* the view has its own reference */
+    if (v == NULL)
+        return NULL;
+    if (strmap_put(map_of(r, pattern), v->topic->bytes, len, v) != ERR_OK) {
+        free_view(r, v);
+        return NULL;
+    }
+    replica_pump(r);
+    return v;
+}
+
+int replica_subscribe(struct replica *r, struct sub *sub, const char *topic, size_t len,
+                      bool pattern)
+{
+    struct view *v = find_or_make(r, topic, len, pattern);
+    if (v == NULL)
+        return ERR_NOMEM;
+    list_remove(&v->idle);
+    sub->view = v;
+    list_push(&v->subs, &sub->link);
+    return ERR_OK;
+}
+
+void replica_unsubscribe(struct replica *r, struct sub *sub)
+{
+    struct view *v = sub->view;
+    list_remove(&sub->link);
+    sub->view = NULL;
+    if (list_empty(&v->subs))
+        list_push(&r->idle, &v->idle);
+}
+
+static void drop_view(struct replica *r, struct view *v)
+{
+    list_remove(&v->idle);
+    (void)strmap_del(map_of(r, v->pattern), v->topic->bytes, v->topic->len);
+    list_remove(&v->dirty);
+    ring_finish(&v->ring);
+    if (!list_empty(&v->outgoing) && v->gen == 1 && !v->loaded) {
+        free_view(r, v); /* the hub never heard of this number */
+        return;
+    }
+    v->loaded = false;
+    name_unref(v->topic);
+    v->topic = NULL; /* marks it as dropped */
+    queue_request(r, v);
+}
+
+void replica_sweep(struct replica *r)
+{
+    list_each(&r->idle, it)
+    {
+        drop_view(r, container_of(it, struct view, idle));
+    }
+    replica_pump(r);
+}
+
+static bool send_one(struct replica *r, struct view *v)
+{
+    struct note n = {.kind = NOTE_DROP, .view = v->id, .gen = v->gen};
+    if (v->topic != NULL) {
+        n.kind = NOTE_INTEREST;
+        n.arg = v->pattern;
+        n.ref = name_ref(v->topic);
+    }
+    if (!r->events->send(r->ctx, &n)) {
+        note_release(&n);
+        return false;
+    }
+    list_remove(&v->outgoing);
+    if (v->topic == NULL)
+        free_view(r, v);
+    return true;
+}
+
+void replica_pump(struct replica *r)
+{
+    if (r->resync) {
+        struct note n = {.kind = NOTE_RESYNC};
+        if (!r->events->send(r->ctx, &n))
+            return;
+        r->resync = false;
+    }
+    list_each(&r->outgoing, it)
+    {
+        if (!send_one(r, container_of(it, struct view, outgoing)))
+            return;
+    }
+}
+
+void replica_restart(struct replica *r)
+{
+    r->resync = true;
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        if (r->slots[i].view != NULL)
+            queue_request(r, r->slots[i].view);
+    }
+    replica_pump(r);
+}
+
+void replica_reached(struct replica *r, uint64_t seq)
+{
+    if (seq > r->head)
+        r->head = seq;
+}
+
+static struct view *addressee(struct replica *r, const struct note *n)
+{
+    struct view *v = n->view < r->slot_count ? r->slots[n->view].view : NULL;
+    return v != NULL && v->topic != NULL && v->gen == n->gen ? v : NULL;
+}
+
+static void apply_to_view(struct replica *r, struct note *n)
+{
+    struct view *v = addressee(r, n);
+    if (v == NULL) {
+        note_release(n);
+        return;
+    }
+    bool was_ready = view_ready(v);
+    if (n->kind == NOTE_FRAME)
+        replica_reached(r, ((const struct frame *)n->ref)->seq);
+    else if (n->kind == NOTE_RESET)
+        replica_reached(r, ((const struct snapshot *)n->ref)->head);
+    else
+        replica_reached(r, n->kind == NOTE_HOLE ? n->seq : 0);
+    if (n->kind == NOTE_LIVE)
+        v->live = n->arg != 0;
+    else
+        view_apply(v, n, r->head);
+    if (!was_ready && view_ready(v))
+        r->events->ready(r->ctx, v);
+    if (n->kind != NOTE_EVICT && n->kind != NOTE_LIVE && list_empty(&v->dirty))
+        list_push(&r->dirty, &v->dirty);
+}
+
+void replica_apply(struct replica *r, struct note *n)
+{
+    switch ((enum note_kind)n->kind) {
+    case NOTE_UPSTREAM:
+        r->upstream = n->arg != 0;
+        if (r->upstream)
+            return;
+        for (uint32_t i = 0; i < r->slot_count; i++) { /* nothing is confirmed any more */
+            if (r->slots[i].view != NULL)
+                r->slots[i].view->live = false;
+        }
+        break;
+    case NOTE_TIMELINE:
+        r->timeline = *(const struct timeline *)n->ref;
+        note_release(n);
+        break;
+    default:
+        apply_to_view(r, n);
+        break;
+    }
+}

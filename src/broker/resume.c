@@ -1,0 +1,277 @@
+#include "tickerd/broker/resume.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tickerd/base/err.h"
+
+enum { REPLAY_STARTS_MAX = 1024 + 64 };
+
+const char *resume_text(enum resume_kind kind)
+{
+    switch (kind) {
+    case RESUME_NEW:
+        return "new";
+    case RESUME_CONTINUED:
+        return "continued";
+    case RESUME_GAP:
+        break;
+    }
+    return "gap";
+}
+
+/* Whether a ring has a hole in (from, to]. */
+static bool hole_between(const struct ring *r, uint64_t from, uint64_t to)
+{
+    if (ring_newest_hole(r) <= from)
+        return false;
+    for (uint32_t i = ring_after(r, from); i < r->count; i++) {
+        const struct entry *e = ring_at(r, i);
+        if (entry_seq(e) > to)
+            return false;
+        if (entry_is_hole(e))
+            return true;
+    }
+    return false;
+}
+
+static bool any_hole_after(const struct replica *r, const struct sub *subs, size_t count,
+                           uint64_t position)
+{
+    if (ring_newest_hole(&r->marks->ring) > position)
+        return true;
+    for (size_t k = 0; k < count; k++) {
+        if (ring_newest_hole(&subs[k].view->ring) > position)
+            return true;
+    }
+    return false;
+}
+
+static struct resume at(const struct replica *r, const struct sub *subs, size_t count,
+                        uint64_t position, uint32_t fp)
+{
+    bool gap = any_hole_after(r, subs, count, position);
+    return (struct resume){gap ? RESUME_GAP : RESUME_CONTINUED, position, fp, false};
+}
+
+/* Just before the oldest event kept in these views; the head if nothing is kept. */
+static uint64_t before_oldest(const struct replica *r, const struct sub *subs, size_t count)
+{
+    uint64_t first = r->head + 1;
+    for (size_t k = 0; k < count; k++) {
+        const struct frame *f = ring_oldest(&subs[k].view->ring);
+        if (f != NULL && f->seq < first)
+            first = f->seq;
+    }
+    return first - 1;
+}
+
+static struct resume unknown(const struct replica *r, const struct sub *subs, size_t count)
+{
+    return (struct resume){RESUME_GAP, before_oldest(r, subs, count), 0, true};
+}
+
+/* A publisher's id: after the earliest kept event that carries it. */
+static struct resume from_publisher(const struct replica *r, const struct sub *subs, size_t count,
+                                    const char *id, size_t len)
+{
+    const struct frame *found = NULL;
+    for (size_t k = 0; k < count; k++) {
+        const struct view *v = subs[k].view;
+        for (uint32_t i = 0; v->publisher_ids > 0 && i < v->ring.count; i++) {
+            const struct entry *e = ring_at(&v->ring, i);
+            if (entry_is_hole(e) || !e->u.frame->publisher_id)
+                continue;
+            const struct frame *f = e->u.frame;
+            if (f->id_len != len || memcmp(frame_id(f), id, len) != 0)
+                continue;
+            if (found == NULL || f->seq < found->seq)
+                found = f;
+            break;
+        }
+    }
+    return found == NULL ? unknown(r, subs, count) : at(r, subs, count, found->seq, found->fp);
+}
+
+/* An event that may be the one a foreign id names. */
+struct candidate {
+    uint64_t seq; /* 0: none */
+    bool counts;  /* nothing else that could be it may be missing before it */
+};
+
+static void consider(struct candidate *best, uint64_t seq, bool counts)
+{
+    if (best->seq == 0 || seq < best->seq)
+        *best = (struct candidate){seq, counts};
+}
+
+/* Look for the fingerprint in one view within [lo, hi], its newest evicted events included. The
+ * walk starts at the beginning, since the stubs of old events stand in holes that reach far. */
+static void search_view(struct candidate *best, const struct view *v, uint32_t fp, uint64_t lo,
+                        uint64_t hi)
+{
+    for (uint32_t i = ring_after(&v->ring, lo - 1); i < v->ring.count; i++) {
+        const struct entry *e = ring_at(&v->ring, i);
+        if (entry_is_hole(e)) {
+            const struct hole *h = e->u.hole;
+            if (h->evicted_fp == fp && h->evicted_seq >= lo && h->evicted_seq <= hi)
+                consider(best, h->evicted_seq,
+                         h->evicted_prev < lo && h->evicted_seq == entry_seq(e) &&
+                             !hole_between(&v->ring, lo - 1, entry_seq(e) - 1));
+        } else if (entry_seq(e) > hi) {
+            return;
+        } else if (e->u.frame->fp == fp) {
+            consider(best, entry_seq(e), !hole_between(&v->ring, lo - 1, entry_seq(e)));
+            return;
+        }
+    }
+}
+
+static struct resume from_foreign(const struct replica *r, const struct sub *subs, size_t count,
+                                  const struct eventid *id, uint64_t window)
+{
+    uint64_t seq = timeline_from_wall(&r->timeline, id->seq);
+    if (seq > r->head + window)
+        return unknown(r, subs, count);
+    uint64_t lo = seq > window ? seq - window : 1;
+    struct candidate best = {0, false};
+    for (size_t k = 0; id->fp != 0 && k < count; k++)
+        search_view(&best, subs[k].view, id->fp, lo, seq + window);
+    if (best.seq != 0 && best.counts && !hole_between(&r->marks->ring, lo - 1, best.seq))
+        return at(r, subs, count, best.seq, id->fp);
+    if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1))
+        return unknown(r, subs, count);
+    return at(r, subs, count, lo - 1, 0);
+}
+
+struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
+                          const char *id, size_t len, uint64_t window_us)
+{
+    struct eventid own;
+    uint64_t seq;
+    if (!eventid_parse(id, len, &own))
+        return from_publisher(r, subs, count, id, len);
+    if (!timeline_resolve(&r->timeline, &own, &seq))
+        return from_foreign(r, subs, count, &own, window_us);
+    if (seq > r->head + window_us)
+        return unknown(r, subs, count);
+    return at(r, subs, count, seq, own.fp);
+}
+
+static struct replay *replay_create(uint64_t until)
+{
+    struct replay *p = malloc(sizeof *p);
+    if (p == NULL)
+        return NULL;
+    p->until = until;
+    strmap_init(&p->starts);
+    return p;
+}
+
+void replay_destroy(struct replay *p)
+{
+    if (p == NULL)
+        return;
+    size_t pos = 0;
+    struct replay_start *s;
+    while ((s = strmap_next(&p->starts, &pos)) != NULL) {
+        name_unref(s->channel);
+        free(s);
+    }
+    strmap_finish(&p->starts);
+    free(p);
+}
+
+static struct replay_start *start_of(struct replay *p, struct name *channel, uint32_t history)
+{
+    struct replay_start *s = strmap_get(&p->starts, channel->bytes, channel->len);
+    if (s != NULL)
+        return s;
+    s = malloc(sizeof *s);
+    if (s == NULL)
+        return NULL;
+    *s = (struct replay_start){.channel = name_ref(channel), .seq = 0, .left = history};
+    if (strmap_put(&p->starts, s->channel->bytes, s->channel->len, s) != ERR_OK) {
+        name_unref(s->channel);
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* Count back from the newest: the N-th last event of each channel is where it starts. */
+static int count_back(struct replay *p, const struct ring *ring, uint32_t history, bool single)
+{
+    for (uint32_t i = ring->count; i > 0; i--) {
+        const struct entry *e = ring_at(ring, i - 1);
+        if (entry_is_hole(e))
+            continue;
+        struct replay_start *s = start_of(p, e->u.frame->channel, history);
+        if (s == NULL)
+            return ERR_NOMEM;
+        if (strmap_count(&p->starts) > REPLAY_STARTS_MAX)
+            return ERR_RANGE;
+        if (s->seq == 0 || (s->left > 0 && e->u.frame->seq < s->seq)) {
+            s->seq = e->u.frame->seq;
+            s->left--;
+        }
+        if (single && s->left == 0)
+            break;
+    }
+    return ERR_OK;
+}
+
+/* The starts of all channels in these views. A pattern over very many channels would make this
+ * table the one thing here that grows with what a client asks for; past the limit it is left empty,
+ * and the client gets all that is kept instead of the last N: more than it asked for, no less. */
+static int make_starts(struct replay *p, const struct sub *subs, size_t count, uint32_t history)
+{
+    for (size_t k = 0; k < count; k++) {
+        const struct view *v = subs[k].view;
+        int err = count_back(p, &v->ring, history, !v->pattern);
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+static uint64_t before_first_start(const struct replay *p, uint64_t head)
+{
+    uint64_t first = head + 1;
+    size_t pos = 0;
+    const struct replay_start *s;
+    while ((s = strmap_next(&p->starts, &pos)) != NULL) {
+        if (s->seq < first)
+            first = s->seq;
+    }
+    return first - 1;
+}
+
+int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
+               struct resume *out, struct replay **replay)
+{
+    *out = (struct resume){RESUME_NEW, r->head, 0, false};
+    *replay = NULL;
+    if (history == 0)
+        return ERR_OK;
+    struct replay *p = replay_create(r->head);
+    if (p == NULL)
+        return ERR_NOMEM;
+    out->position = before_oldest(r, subs, count);
+    *replay = p;
+    if (history == HISTORY_ALL)
+        return ERR_OK;
+    int err = make_starts(p, subs, count, history);
+    if (err == ERR_OK) {
+        out->position = before_first_start(p, r->head);
+    } else if (err == ERR_RANGE) {
+        *replay = replay_create(p->until);
+        replay_destroy(p);
+    }
+    if (err == ERR_NOMEM || *replay == NULL) {
+        replay_destroy(*replay);
+        *replay = NULL;
+        return ERR_NOMEM;
+    }
+    return ERR_OK;
+}

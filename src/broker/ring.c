@@ -1,0 +1,352 @@
+#include "tickerd/broker/ring.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tickerd/base/err.h"
+
+enum { RING_MIN = 4, HOLE_COST = 64, HOLES_SLACK = 16 };
+
+const char *gap_reason_text(enum gap_reason reason)
+{
+    static const char *const texts[] = {
+#define GAP_TEXT(name, text) text,
+        GAP_REASONS(GAP_TEXT)
+#undef GAP_TEXT
+    };
+    return texts[reason];
+}
+
+void ring_init(struct ring *r)
+{
+    *r = (struct ring){.slots = NULL, .distinct = false};
+}
+
+static void hole_destroy(struct hole *h)
+{
+    if (h == NULL)
+        return;
+    name_unref(h->channel);
+    free(h);
+}
+
+void entry_release(struct entry *e)
+{
+    if (entry_is_hole(e))
+        hole_destroy(e->u.hole);
+    else
+        frame_unref(e->u.frame);
+}
+
+void ring_finish(struct ring *r)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        entry_release(ring_at(r, i));
+    free(r->slots);
+    *r = (struct ring){.slots = NULL, .distinct = r->distinct};
+}
+
+static int resize(struct ring *r, uint32_t slots)
+{
+    struct entry *fresh = malloc(slots * sizeof *fresh);
+    if (fresh == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < r->count; i++)
+        fresh[i] = *ring_at(r, i);
+    free(r->slots);
+    r->slots = fresh;
+    r->mask = slots - 1;
+    r->start = 0;
+    return ERR_OK;
+}
+
+static uint32_t slots_of(const struct ring *r)
+{
+    return r->slots == NULL ? 0 : r->mask + 1;
+}
+
+static int push(struct ring *r, struct entry e)
+{
+    uint32_t slots = slots_of(r);
+    if (r->count == slots && resize(r, slots == 0 ? RING_MIN : slots * 2) != ERR_OK)
+        return ERR_NOMEM;
+    r->count++;
+    *ring_at(r, r->count - 1) = e;
+    r->holes += entry_is_hole(&e) ? 1 : 0;
+    return ERR_OK;
+}
+
+/* A channel that was busy once must not keep the slots for ever. A failure to shrink is harmless.
+ */
+static void shrink(struct ring *r)
+{
+    uint32_t slots = slots_of(r);
+    if (slots > 16 && r->count < slots / 4)
+        (void)resize(r, slots / 2);
+}
+
+uint32_t ring_after(const struct ring *r, uint64_t seq)
+{
+    uint32_t hi = r->count; /* everything from hi on is above seq */
+    uint32_t step = 1;
+    uint32_t lo = 0; /* everything below lo is at or below seq */
+    while (hi > 0) {
+        uint32_t probe = hi > step ? hi - step : 0;
+        if (entry_seq(ring_at(r, probe)) <= seq) {
+            lo = probe + 1;
+            break;
+        }
+        hi = probe;
+        step *= 2;
+    }
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (entry_seq(ring_at(r, mid)) <= seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+uint64_t ring_newest_hole(const struct ring *r)
+{
+    if (r->holes == 0)
+        return 0;
+    for (uint32_t i = r->count; i > 0; i--) {
+        if (entry_is_hole(ring_at(r, i - 1)))
+            return entry_seq(ring_at(r, i - 1));
+    }
+    return 0;
+}
+
+int ring_push_frame(struct ring *r, struct frame *f)
+{
+    return push(r, (struct entry){.word = f->seq, .u = {.frame = f}});
+}
+
+static uint64_t max_seq(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Let the newer hole swallow the older one; the result stands at the newer's place. */
+static void melt(struct hole *newer, struct hole *older)
+{
+    if (!name_equal(newer->channel, older->channel)) {
+        name_unref(newer->channel);
+        newer->channel = NULL;
+    }
+    bool swap = older->evicted_seq > newer->evicted_seq;
+    uint64_t second = swap ? newer->evicted_seq : older->evicted_seq;
+    if (swap) {
+        newer->evicted_seq = older->evicted_seq;
+        newer->evicted_fp = older->evicted_fp;
+    }
+    newer->evicted_prev = max_seq(second, max_seq(newer->evicted_prev, older->evicted_prev));
+    if (older->made > newer->made)
+        newer->made = older->made;
+    hole_destroy(older);
+}
+
+static struct hole *hole_create(struct name *channel, enum gap_reason reason, uint64_t made)
+{
+    struct hole *h = malloc(sizeof *h);
+    if (h != NULL)
+        *h = (struct hole){.channel = name_ref(channel), .reason = reason, .made = made};
+    return h;
+}
+
+static struct entry *hole_at_end(const struct ring *r, uint32_t back)
+{
+    struct entry *e = r->count > back ? ring_at(r, r->count - 1 - back) : NULL;
+    return e != NULL && entry_is_hole(e) ? e : NULL;
+}
+
+int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
+{
+    struct hole *h = hole_create(channel, reason, seq);
+    if (h == NULL)
+        return ERR_NOMEM;
+    struct entry *last = hole_at_end(r, 0);
+    if (r->distinct && r->holes < RING_DISTINCT_MAX)
+        last = NULL;
+    bool same = last != NULL && last->u.hole->reason == reason &&
+                name_equal(last->u.hole->channel, channel);
+    if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
+        melt(h, last->u.hole);
+        *last = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
+        return ERR_OK;
+    }
+    int err = push(r, (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}});
+    if (err != ERR_OK)
+        hole_destroy(h);
+    return err;
+}
+
+static void drop_first(struct ring *r)
+{
+    r->start = (r->start + 1) & r->mask;
+    r->count--;
+}
+
+static bool same_reason(const struct entry *a, const struct entry *b)
+{
+    return entry_is_hole(a) && entry_is_hole(b) && a->u.hole->reason == b->u.hole->reason;
+}
+
+/* Holes of one reason at the start of a ring answer only "was anything lost since P?", so all of
+ * them may be one. */
+static void melt_start(struct ring *r)
+{
+    while (r->count > 1 && same_reason(ring_at(r, 0), ring_at(r, 1))) {
+        melt(ring_at(r, 1)->u.hole, ring_at(r, 0)->u.hole);
+        drop_first(r);
+        r->holes--;
+    }
+}
+
+static uint32_t oldest_frame(const struct ring *r)
+{
+    uint32_t i = 0;
+    while (i < r->count && entry_is_hole(ring_at(r, i)))
+        i++;
+    return i;
+}
+
+struct frame *ring_oldest(const struct ring *r)
+{
+    uint32_t i = oldest_frame(r);
+    return i == r->count ? NULL : ring_at(r, i)->u.frame;
+}
+
+struct frame *ring_evict_oldest(struct ring *r, uint64_t now)
+{
+    uint32_t i = oldest_frame(r);
+    if (i == r->count)
+        return NULL;
+    struct entry *e = ring_at(r, i);
+    struct frame *f = e->u.frame;
+    struct hole *h;
+    if (i > 0) { /* reuse the hole in front of it */
+        h = ring_at(r, i - 1)->u.hole;
+        h->reason = GAP_EVICTED;
+        h->made = now;
+        if (!name_equal(h->channel, f->channel)) {
+            name_unref(h->channel);
+            h->channel = NULL;
+        }
+        *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
+        for (uint32_t j = i - 1; j > 0; j--) /* older holes move up, the first slot goes */
+            *ring_at(r, j) = *ring_at(r, j - 1);
+        drop_first(r);
+    } else {
+        h = hole_create(f->channel, GAP_EVICTED, now);
+        if (h == NULL)
+            return NULL;
+        *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
+        r->holes++;
+    }
+    h->evicted_prev = h->evicted_seq;
+    h->evicted_seq = f->seq;
+    h->evicted_fp = f->fp;
+    melt_start(r);
+    shrink(r);
+    return f;
+}
+
+/* Melt every run of holes into one, in place. */
+static void compact(struct ring *r)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < r->count; i++) {
+        struct entry e = *ring_at(r, i);
+        struct entry *last = out > 0 ? ring_at(r, out - 1) : NULL;
+        if (entry_is_hole(&e) && last != NULL && entry_is_hole(last)) {
+            melt(e.u.hole, last->u.hole);
+            *last = e;
+            r->holes--;
+        } else {
+            *ring_at(r, out++) = e;
+        }
+    }
+    r->count = out;
+    shrink(r);
+}
+
+bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t now)
+{
+    uint32_t i = ring_after(r, seq);
+    if (i == 0)
+        return false;
+    struct entry *e = ring_at(r, i - 1);
+    if (entry_seq(e) != seq || entry_is_hole(e))
+        return false;
+    struct frame *f = e->u.frame;
+    struct hole *h = hole_create(f->channel, GAP_EVICTED, now);
+    if (h == NULL)
+        return false;
+    h->evicted_seq = f->seq;
+    h->evicted_fp = f->fp;
+    *e = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
+    frame_unref(f);
+    r->holes++;
+    if (r->holes > ring_frames(r) + HOLES_SLACK)
+        compact(r);
+    return true;
+}
+
+int ring_copy(const struct ring *r, struct entry *out)
+{
+    for (uint32_t i = 0; i < r->count; i++) {
+        out[i] = *ring_at(r, i);
+        if (!entry_is_hole(&out[i])) {
+            (void)frame_ref(out[i].u.frame);
+            continue;
+        }
+        const struct hole *h = out[i].u.hole;
+        struct hole *copy = hole_create(h->channel, h->reason, h->made);
+        if (copy == NULL) {
+            while (i > 0)
+                entry_release(&out[--i]);
+            return ERR_NOMEM;
+        }
+        copy->evicted_seq = h->evicted_seq;
+        copy->evicted_prev = h->evicted_prev;
+        copy->evicted_fp = h->evicted_fp;
+        out[i].u.hole = copy;
+    }
+    return ERR_OK;
+}
+
+int ring_assign(struct ring *r, struct entry *entries, size_t count)
+{
+    ring_finish(r);
+    uint32_t slots = RING_MIN;
+    while (slots < count)
+        slots *= 2;
+    r->slots = malloc(slots * sizeof *r->slots);
+    if (r->slots == NULL) {
+        for (size_t i = 0; i < count; i++)
+            entry_release(&entries[i]);
+        return ERR_NOMEM;
+    }
+    r->mask = slots - 1;
+    r->count = (uint32_t)count;
+    for (uint32_t i = 0; i < r->count; i++) {
+        r->slots[i] = entries[i];
+        r->holes += entry_is_hole(&entries[i]) ? 1 : 0;
+    }
+    return ERR_OK;
+}
+
+int entry_compare(const void *a, const void *b)
+{
+    uint64_t x = entry_seq(a), y = entry_seq(b);
+    return (x > y) - (x < y);
+}
+
+size_t ring_overhead(const struct ring *r)
+{
+    return slots_of(r) * sizeof *r->slots + r->holes * (size_t)HOLE_COST;
+}

@@ -1,0 +1,73 @@
+#include "tickerd/broker/timeline.h"
+
+#include <string.h>
+
+static const struct epoch *epoch_at(const struct timeline *t, uint64_t seq)
+{
+    uint32_t i = t->count - 1;
+    while (i > 0 && t->epochs[i].start > seq)
+        i--;
+    return &t->epochs[i];
+}
+
+struct eventid timeline_id(const struct timeline *t, uint64_t seq, uint32_t fp)
+{
+    const struct epoch *e = epoch_at(t, seq);
+    uint64_t shown = (seq + (uint64_t)e->shift) & EVENTID_SEQ_MAX;
+    return (struct eventid){.seq = shown, .tag = e->tag, .fp = fp};
+}
+
+bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64_t *seq)
+{
+    for (uint32_t i = t->count; i > 0; i--) {
+        const struct epoch *e = &t->epochs[i - 1];
+        if (e->tag == id->tag) {
+            *seq = id->seq - (uint64_t)e->shift;
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t timeline_from_wall(const struct timeline *t, uint64_t wall_us)
+{
+    return wall_us - (uint64_t)t->epochs[t->count - 1].shift;
+}
+
+static void begin_epoch(struct hubclock *c, int64_t shift, uint32_t tag)
+{
+    struct timeline *t = &c->line;
+    if (t->count == TIMELINE_EPOCHS) {
+        memmove(t->epochs, t->epochs + 1, (TIMELINE_EPOCHS - 1) * sizeof t->epochs[0]);
+        t->count--;
+    }
+    t->epochs[t->count++] = (struct epoch){.start = c->last + 1, .tag = tag, .shift = shift};
+}
+
+void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t tag)
+{
+    *c = (struct hubclock){.base = (int64_t)wall_us - (int64_t)mono_us, .last = wall_us};
+    c->last_turn = wall_us;
+    begin_epoch(c, 0, tag);
+    c->line.epochs[0].start = 0;
+}
+
+bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag)
+{
+    uint64_t now = (uint64_t)((int64_t)mono_us + c->base);
+    bool stalled = now > c->last_turn + TIMELINE_STEP_US;
+    c->last_turn = now;
+    if (now > c->last && !stalled)
+        c->last = now;
+    int64_t shift = (int64_t)wall_us - (int64_t)now;
+    int64_t off = shift - c->line.epochs[c->line.count - 1].shift;
+    if (off <= TIMELINE_STEP_US && off >= -TIMELINE_STEP_US)
+        return false;
+    begin_epoch(c, shift, fresh_tag);
+    return true;
+}
+
+uint64_t hubclock_next(struct hubclock *c)
+{
+    return ++c->last;
+}

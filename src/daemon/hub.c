@@ -1,0 +1,262 @@
+#include "tickerd/daemon/hub.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+#include "tickerd/broker/registry.h"
+#include "tickerd/net/redis.h"
+
+enum { TICK_MS = 250 };
+
+struct hub {
+    const struct config *config;
+    struct registry registry;
+    struct source *source;
+    uv_timer_t tick;
+    struct metrics metrics;
+    struct hub_worker *workers;
+    uint32_t worker_count;
+    _Atomic uint64_t clock;
+    uint32_t next_tag;
+    bool in_batch; /* the clock has been read since the last batch of messages ended */
+    bool was_up;
+};
+
+/* One worker as the hub sees it: an inbox each way. */
+struct hub_worker {
+    struct hub *hub;
+    uint32_t index;
+    struct inbox requests; /* from the worker */
+    struct inbox *notes;   /* to the worker; borrowed */
+};
+
+static uint32_t random_tag(void)
+{
+    uint32_t tag = 0;
+    while (tag == 0) {
+        if (getrandom(&tag, sizeof tag, 0) != (ssize_t)sizeof tag)
+            tag = (uint32_t)clock_mono_us() | 1;
+    }
+    return tag;
+}
+
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+static void begin_turn(struct hub *h)
+{
+    if (!hubclock_turn(&h->registry.clock, clock_mono_us(), clock_wall_us(), h->next_tag))
+        return;
+    log_warn("the wall clock was stepped: event ids continue under a new tag");
+    h->next_tag = random_tag();
+    registry_timeline(&h->registry);
+}
+
+/* Everything stamped so far is in the inboxes: say so, and wake who has something. */
+static void end_turn(struct hub *h)
+{
+    atomic_store_explicit(&h->clock, hubclock_now(&h->registry.clock), memory_order_release);
+    for (uint32_t w = 0; w < h->worker_count; w++)
+        inbox_wake(h->workers[w].notes);
+    h->in_batch = false;
+}
+
+static bool post(void *ctx, uint32_t worker, struct note *n)
+{
+    struct hub *h = ctx;
+    return inbox_push(h->workers[worker].notes, n);
+}
+
+/* ---- the source ------------------------------------------------------------------------------ */
+
+static void on_message(void *ctx, const char *pattern, size_t pattern_len, const char *channel,
+                       size_t channel_len, const char *payload, size_t payload_len)
+{
+    struct hub *h = ctx;
+    if (!h->in_batch)
+        begin_turn(h);
+    h->in_batch = true;
+    registry_message(&h->registry, pattern, pattern_len, channel, channel_len, payload,
+                     payload_len);
+}
+
+static void on_batch_end(void *ctx)
+{
+    end_turn(ctx);
+}
+
+static void on_acked(void *ctx, enum source_sub kind, const char *name, size_t len, bool on)
+{
+    struct hub *h = ctx;
+    begin_turn(h);
+    registry_acked(&h->registry, kind, name, len, on);
+    end_turn(h);
+}
+
+static void on_refused(void *ctx, enum source_sub kind, const char *name, size_t len,
+                       const char *error)
+{
+    (void)ctx;
+    log_debug("Redis refuses %s %.*s: %s", kind == SOURCE_PATTERN ? "PSUBSCRIBE" : "SUBSCRIBE",
+              (int)len, name, error);
+}
+
+static void on_up(void *ctx)
+{
+    struct hub *h = ctx;
+    begin_turn(h);
+    log_info(h->was_up ? "Redis is back: what was missed meanwhile is announced as a gap"
+                       : "Redis is connected and subscribed");
+    h->was_up = true;
+    registry_up(&h->registry);
+    end_turn(h);
+}
+
+static void on_down(void *ctx, const char *reason, unsigned long long last_heard_us)
+{
+    struct hub *h = ctx;
+    begin_turn(h);
+    log_error("Redis is not available: %s; trying again", reason);
+    uint64_t now = hubclock_now(&h->registry.clock);
+    uint64_t mono = clock_mono_us();
+    uint64_t ago = last_heard_us == 0 || last_heard_us > mono ? 0 : mono - last_heard_us;
+    registry_down(&h->registry, now > ago ? now - ago : 0);
+    end_turn(h);
+}
+
+static const struct source_events source_events = {
+    .on_message = on_message,
+    .on_acked = on_acked,
+    .on_refused = on_refused,
+    .on_up = on_up,
+    .on_down = on_down,
+    .on_batch_end = on_batch_end,
+};
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+static void on_requests(void *ctx)
+{
+    struct hub_worker *w = ctx;
+    struct note n;
+    begin_turn(w->hub);
+    while (inbox_pop(&w->requests, &n))
+        registry_request(&w->hub->registry, w->index, &n);
+    end_turn(w->hub);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct hub *h = timer->data;
+    begin_turn(h);
+    registry_tick(&h->registry, clock_mono_us());
+    end_turn(h);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static struct source *make_source(struct hub *h, uv_loop_t *loop)
+{
+    struct redis_url url;
+    const char *why;
+    if (redis_url_parse(&url, h->config->redis.url, &why) != ERR_OK)
+        return NULL;
+    struct redis_options options = {
+        .url = &url,
+        .ping_interval_ms = (uint32_t)h->config->redis.ping_interval_ms,
+        .ping_timeout_ms = (uint32_t)h->config->redis.ping_timeout_ms,
+        .backoff_max_ms = (uint32_t)h->config->redis.backoff_max_ms,
+    };
+    struct source *source = redis_source_create(loop, &options, &source_events, h);
+    redis_url_finish(&url);
+    return source;
+}
+
+static int make_workers(struct hub *h, uv_loop_t *loop)
+{
+    h->workers = calloc(h->worker_count, sizeof *h->workers);
+    if (h->workers == NULL)
+        return ERR_NOMEM;
+    for (uint32_t w = 0; w < h->worker_count; w++) {
+        h->workers[w].hub = h;
+        h->workers[w].index = w;
+        int err = inbox_init(&h->workers[w].requests, loop, on_requests, &h->workers[w]);
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+struct hub *hub_create(uv_loop_t *loop, const struct config *config, uint32_t workers,
+                       struct frame_stats *stats)
+{
+    struct hub *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    h->config = config;
+    h->worker_count = workers;
+    h->next_tag = random_tag();
+    h->source = make_source(h, loop);
+    struct hubclock clock;
+    hubclock_init(&clock, clock_mono_us(), clock_wall_us(), random_tag());
+    /* At start-up nothing is undone: the caller ends the process. */
+    if (h->source == NULL || make_workers(h, loop) != ERR_OK ||
+        registry_init(&h->registry, config, workers, h->source, &clock, &h->metrics, stats) !=
+            ERR_OK)
+        return NULL;
+    h->registry.post = post;
+    h->registry.ctx = h;
+    atomic_init(&h->clock, hubclock_now(&h->registry.clock));
+    (void)uv_timer_init(loop, &h->tick);
+    h->tick.data = h;
+    return h;
+}
+
+struct inbox *hub_inbox(struct hub *h, uint32_t w)
+{
+    return &h->workers[w].requests;
+}
+
+const _Atomic uint64_t *hub_clock(const struct hub *h)
+{
+    return &h->clock;
+}
+
+struct metrics *hub_metrics(struct hub *h)
+{
+    return &h->metrics;
+}
+
+void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox)
+{
+    h->workers[w].notes = inbox;
+}
+
+int hub_start(struct hub *h)
+{
+    registry_timeline(&h->registry);
+    end_turn(h);
+    (void)uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
+    return h->source->ops->start(h->source);
+}
+
+void hub_close(struct hub *h)
+{
+    h->source->ops->close(h->source);
+    uv_close((uv_handle_t *)&h->tick, NULL);
+    for (uint32_t w = 0; w < h->worker_count; w++)
+        inbox_close(&h->workers[w].requests);
+}
+
+void hub_destroy(struct hub *h)
+{
+    if (h == NULL)
+        return;
+    registry_finish(&h->registry);
+    for (uint32_t w = 0; w < h->worker_count; w++)
+        inbox_finish(&h->workers[w].requests);
+    free(h->workers);
+    free(h);
+}

@@ -1,0 +1,254 @@
+#include "tickerd/daemon/server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+#include "tickerd/daemon/capacity.h"
+#include "tickerd/daemon/hub.h"
+#include "tickerd/daemon/worker.h"
+#include "tickerd/net/listener.h"
+
+enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10 };
+
+struct server {
+    const struct config *config;
+    uv_loop_t loop;
+    struct hub *hub;
+    struct worker **workers;
+    uint32_t worker_count;
+    struct addr *addrs; /* config->listen, parsed */
+    int *fds;           /* per worker, then per address */
+    bool *owned;
+    struct capacity capacity;
+    struct frame_stats stats;
+    uv_signal_t term, interrupt, hangup;
+    uv_timer_t ended; /* looks whether the workers have ended, once they are told to */
+    bool draining, closed;
+};
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void close_handles(struct server *s)
+{
+    if (s->closed)
+        return;
+    s->closed = true;
+    hub_close(s->hub);
+    uv_close((uv_handle_t *)&s->term, NULL);
+    uv_close((uv_handle_t *)&s->interrupt, NULL);
+    uv_close((uv_handle_t *)&s->hangup, NULL);
+    uv_close((uv_handle_t *)&s->ended, NULL);
+}
+
+static void on_ended_check(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        if (!worker_ended(s->workers[w]))
+            return;
+    }
+    close_handles(s);
+}
+
+static void on_end_signal(uv_signal_t *handle, int signum)
+{
+    struct server *s = handle->data;
+    bool again = s->draining;
+    s->draining = true;
+    if (again)
+        log_info("%s again: stopping at once", signum == SIGTERM ? "TERM" : "INT");
+    else
+        log_info("%s: sending the clients away over %llu ms, then stopping",
+                 signum == SIGTERM ? "TERM" : "INT",
+                 (unsigned long long)s->config->drain_timeout_ms);
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        if (again)
+            worker_stop(s->workers[w]);
+        else
+            worker_drain(s->workers[w]);
+    }
+    (void)uv_timer_start(&s->ended, on_ended_check, ENDED_CHECK_MS, ENDED_CHECK_MS);
+}
+
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+    (void)handle;
+    (void)signum;
+    log_warn("HUP is ignored: restart the service to apply a changed configuration");
+}
+
+/* ---- the beginning --------------------------------------------------------------------------- */
+
+static uint32_t cpu_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (uint32_t)n;
+}
+
+/* One TCP socket per worker, so that the kernel spreads the connections; one unix socket for all.
+ */
+static int open_sockets(struct server *s)
+{
+    size_t n = s->config->listen.count;
+    for (size_t a = 0; a < n; a++) {
+        const char *why_not;
+        if (addr_parse(&s->addrs[a], s->config->listen.items[a], &why_not) != ERR_OK)
+            return ERR_INVALID;
+        for (uint32_t w = 0; w < s->worker_count; w++) {
+            size_t at = w * n + a;
+            struct buf why = BUF_INIT;
+            s->owned[at] = w == 0 || !s->addrs[a].is_unix;
+            s->fds[at] = s->owned[at] ? listener_open(&s->addrs[a], &why) : s->fds[a];
+            if (s->fds[at] < 0)
+                log_error("%s", buf_cstr(&why));
+            buf_finish(&why);
+            if (s->fds[at] < 0)
+                return ERR_SYSTEM;
+        }
+    }
+    return ERR_OK;
+}
+
+static void make_workers(struct server *s)
+{
+    size_t n = s->config->listen.count;
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        struct worker_options options = {
+            .config = s->config,
+            .capacity = &s->capacity,
+            .stats = &s->stats,
+            .hub_clock = hub_clock(s->hub),
+            .to_hub = hub_inbox(s->hub, w),
+            .fds = s->fds + w * n,
+            .owned = s->owned + w * n,
+            .fd_count = n,
+        };
+        s->workers[w] = worker_create(&options);
+        hub_set_worker(s->hub, w, worker_inbox(s->workers[w]));
+    }
+}
+
+static void watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, int signum)
+{
+    (void)uv_signal_init(&s->loop, handle);
+    handle->data = s;
+    (void)uv_signal_start(handle, cb, signum);
+}
+
+static void announce(const struct server *s)
+{
+    struct buf line = BUF_INIT;
+    for (size_t a = 0; a < s->config->listen.count; a++) {
+        buf_reset(&line);
+        addr_print(&line, &s->addrs[a]);
+        log_info("listening on %s", buf_cstr(&line));
+    }
+    struct redis_url url;
+    const char *why;
+    buf_reset(&line);
+    if (redis_url_parse(&url, s->config->redis.url, &why) == ERR_OK) {
+        redis_url_print(&line, &url);
+        redis_url_finish(&url);
+    }
+    log_info("tickerd %s ready: %zu listener%s, redis %s, prefix \"%s\", mode %s, %u worker%s, "
+             "room for %zu streams",
+             TICKERD_VERSION, s->config->listen.count, s->config->listen.count == 1 ? "" : "s",
+             buf_cstr(&line), s->config->redis.prefix,
+             s->config->redis.mode == REDIS_MODE_ALL ? "all" : "on-demand", s->worker_count,
+             s->worker_count == 1 ? "" : "s", s->capacity.max_streams);
+    buf_finish(&line);
+}
+
+static void sum_up(struct server *s)
+{
+    uint64_t streams = 0, deliveries = 0, gaps = 0;
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        const struct metrics *m = worker_metrics(s->workers[w]);
+        streams += metrics_get(m, METRIC_STREAMS);
+        deliveries += metrics_get(m, METRIC_DELIVERIES);
+        gaps += metrics_get(m, METRIC_GAPS);
+    }
+    log_info("stopped: %llu messages, %llu streams, %llu deliveries, %llu gaps announced",
+             (unsigned long long)metrics_get(hub_metrics(s->hub), METRIC_MESSAGES),
+             (unsigned long long)streams, (unsigned long long)deliveries, (unsigned long long)gaps);
+}
+
+static void allocate(struct server *s)
+{
+    size_t n = s->config->listen.count;
+    s->workers = calloc(s->worker_count, sizeof(struct worker *));
+    s->addrs = calloc(n, sizeof *s->addrs);
+    s->fds = calloc(n * s->worker_count, sizeof *s->fds);
+    s->owned = calloc(n * s->worker_count, sizeof *s->owned);
+    if (s->workers == NULL || s->addrs == NULL || s->fds == NULL || s->owned == NULL ||
+        uv_loop_init(&s->loop) != 0)
+        abort();
+}
+
+static void release(struct server *s)
+{
+    for (size_t a = 0; a < s->config->listen.count; a++)
+        listener_unlink(&s->addrs[a]);
+    free((void *)s->workers);
+    free(s->addrs);
+    free(s->fds);
+    free(s->owned);
+}
+
+static int run_loop(struct server *s)
+{
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        if (worker_start(s->workers[w]) != ERR_OK) {
+            log_error("cannot start a worker thread");
+            return EXIT_FAILURE;
+        }
+    }
+    if (hub_start(s->hub) != ERR_OK) {
+        log_error("cannot start the connection to Redis: out of memory");
+        return EXIT_FAILURE;
+    }
+    announce(s);
+    (void)uv_run(&s->loop, UV_RUN_DEFAULT);
+    return EXIT_SUCCESS;
+}
+
+int server_run(const struct config *config)
+{
+    struct server s = {.config = config};
+    s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
+    (void)signal(SIGPIPE, SIG_IGN);
+    capacity_init(&s.capacity, config->limits.clients, s.worker_count);
+    allocate(&s);
+    if (open_sockets(&s) != ERR_OK) {
+        release(&s);
+        (void)uv_loop_close(&s.loop);
+        return EXIT_FAILURE;
+    }
+    s.hub = hub_create(&s.loop, config, s.worker_count, &s.stats);
+    if (s.hub == NULL)
+        abort();
+    make_workers(&s);
+    watch_signal(&s, &s.term, on_end_signal, SIGTERM);
+    watch_signal(&s, &s.interrupt, on_end_signal, SIGINT);
+    watch_signal(&s, &s.hangup, on_hangup, SIGHUP);
+    (void)uv_timer_init(&s.loop, &s.ended);
+    s.ended.data = &s;
+    int status = run_loop(&s);
+    if (status == EXIT_SUCCESS)
+        sum_up(&s);
+    for (uint32_t w = 0; w < s.worker_count; w++)
+        worker_destroy(s.workers[w]);
+    if (!s.closed) {
+        close_handles(&s);
+        (void)uv_run(&s.loop, UV_RUN_DEFAULT);
+    }
+    hub_destroy(s.hub);
+    (void)uv_loop_close(&s.loop);
+    release(&s);
+    return status;
+}

@@ -1,0 +1,239 @@
+#include "tickerd/daemon/worker.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <uv.h>
+
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+#include "tickerd/broker/fanout.h"
+#include "tickerd/daemon/public.h"
+#include "tickerd/net/listener.h"
+
+enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
+
+/* After drain.timeout, how long the last bytes may take to get out. */
+enum { DRAIN_GRACE_US = 3 * US_PER_S };
+
+struct worker {
+    struct worker_options options;
+    uv_loop_t loop;
+    pthread_t thread;
+    bool started;
+    struct inbox inbox;
+    uv_async_t orders;
+    uv_timer_t tick;
+    struct fanout fanout;
+    struct public public;
+    struct metrics metrics;
+    struct listener **listeners;
+    _Atomic int order;
+    _Atomic bool ended;
+    bool stopping;
+};
+
+/* ---- the hub's side -------------------------------------------------------------------------- */
+
+static bool send_to_hub(void *ctx, struct note *n)
+{
+    struct worker *w = ctx;
+    if (!inbox_push(w->options.to_hub, n))
+        return false;
+    inbox_wake(w->options.to_hub);
+    return true;
+}
+
+static void view_is_ready(void *ctx, struct view *v)
+{
+    struct worker *w = ctx;
+    fanout_view_ready(&w->fanout, v);
+}
+
+static const struct replica_events replica_events = {send_to_hub, view_is_ready};
+
+/* Drain the inbox whole (wake-ups coalesce), then let every client have one write. */
+static void take_notes(struct worker *w)
+{
+    struct replica *r = &w->fanout.replica;
+    /* Read before draining: what the hub had stamped by then is in the inbox by now. */
+    uint64_t reached = atomic_load_explicit(w->options.hub_clock, memory_order_acquire);
+    struct note n;
+    while (inbox_pop(&w->inbox, &n))
+        replica_apply(r, &n);
+    if (inbox_overflown(&w->inbox)) {
+        log_warn("a worker fell behind the hub and asks for its channels again");
+        replica_restart(r);
+    } else {
+        replica_reached(r, reached);
+    }
+    fanout_flush(&w->fanout, clock_mono_us());
+}
+
+static void on_inbox(void *ctx)
+{
+    struct worker *w = ctx;
+    if (!w->stopping)
+        take_notes(w);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void stop_loop(struct worker *w)
+{
+    if (w->stopping)
+        return;
+    w->stopping = true;
+    for (size_t i = 0; i < w->options.fd_count; i++)
+        listener_close(w->listeners[i]);
+    public_close(&w->public);
+    inbox_close(&w->inbox);
+    uv_close((uv_handle_t *)&w->orders, NULL);
+    uv_close((uv_handle_t *)&w->tick, NULL);
+}
+
+static void check_drained(struct worker *w, uint64_t now)
+{
+    if (!w->fanout.draining || w->stopping)
+        return;
+    uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + DRAIN_GRACE_US;
+    if (w->public.http.count == 0 || now - w->fanout.drain_start_us > span)
+        stop_loop(w);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct worker *w = timer->data;
+    take_notes(w);
+    uint64_t now = clock_mono_us();
+    uint64_t next = fanout_tick(&w->fanout, now);
+    http1_tick(&w->public.http);
+    check_drained(w, now);
+    if (!w->stopping)
+        (void)uv_timer_start(timer, on_tick, next / US_PER_MS, 0);
+}
+
+static void on_order(uv_async_t *async)
+{
+    struct worker *w = async->data;
+    int order = atomic_load(&w->order);
+    if (order == ORDER_STOP) {
+        stop_loop(w);
+    } else if (order == ORDER_DRAIN && !w->stopping) {
+        take_notes(w); /* nobody is sent away before what he was owed */
+        fanout_drain(&w->fanout, clock_mono_us());
+        (void)uv_timer_start(&w->tick, on_tick, 1, 0);
+    }
+}
+
+static int start_listeners(struct worker *w)
+{
+    w->listeners = calloc(w->options.fd_count, sizeof *w->listeners);
+    if (w->listeners == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < w->options.fd_count; i++) {
+        w->listeners[i] = listener_start(&w->loop, w->options.fds[i], w->options.owned[i],
+                                         public_accept, &w->public);
+        if (w->listeners[i] == NULL)
+            return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+struct worker *worker_create(const struct worker_options *options)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    uint64_t seed = 1;
+    (void)getrandom(&seed, sizeof seed, GRND_NONBLOCK);
+    /* Only at start-up, where running out of memory ends the process: no way back is needed. */
+    if (w == NULL || uv_loop_init(&w->loop) != 0)
+        abort();
+    w->options = *options;
+    if (inbox_init(&w->inbox, &w->loop, on_inbox, w) != ERR_OK ||
+        uv_async_init(&w->loop, &w->orders, on_order) != 0 ||
+        uv_timer_init(&w->loop, &w->tick) != 0 ||
+        fanout_init(&w->fanout, options->config, options->stats, &w->metrics, &replica_events, w,
+                    seed) != ERR_OK ||
+        public_init(&w->public, &w->loop, &w->fanout, options->capacity, &w->metrics,
+                    options->config) != ERR_OK ||
+        start_listeners(w) != ERR_OK)
+        abort();
+    w->orders.data = w->tick.data = w;
+    return w;
+}
+
+struct inbox *worker_inbox(struct worker *w)
+{
+    return &w->inbox;
+}
+
+struct metrics *worker_metrics(struct worker *w)
+{
+    return &w->metrics;
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    replica_pump(&w->fanout.replica);
+    on_tick(&w->tick);
+    (void)uv_run(&w->loop, UV_RUN_DEFAULT);
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the hub's */
+    int rc = pthread_create(&w->thread, NULL, run, w);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->started = rc == 0;
+    return rc == 0 ? ERR_OK : ERR_SYSTEM;
+}
+
+static void give_order(struct worker *w, int order)
+{
+    if (atomic_load(&w->ended))
+        return;
+    atomic_store(&w->order, order);
+    (void)uv_async_send(&w->orders);
+}
+
+void worker_drain(struct worker *w)
+{
+    give_order(w, ORDER_DRAIN);
+}
+
+void worker_stop(struct worker *w)
+{
+    give_order(w, ORDER_STOP);
+}
+
+bool worker_ended(const struct worker *w)
+{
+    return atomic_load(&w->ended);
+}
+
+void worker_destroy(struct worker *w)
+{
+    if (w == NULL)
+        return;
+    worker_stop(w);
+    if (w->started)
+        (void)pthread_join(w->thread, NULL);
+    if (!w->stopping) { /* never ran */
+        stop_loop(w);
+        (void)uv_run(&w->loop, UV_RUN_DEFAULT);
+    }
+    fanout_finish(&w->fanout);
+    public_finish(&w->public);
+    inbox_finish(&w->inbox);
+    (void)uv_loop_close(&w->loop);
+    free(w->listeners);
+    free(w);
+}

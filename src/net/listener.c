@@ -1,0 +1,228 @@
+#include "tickerd/net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+
+enum {
+    BACKLOG = 4096,
+    ACCEPT_BATCH = 64,
+    PAUSE_MS = 100,
+    /* A slow client's backlog stays in the shared log, not in kernel buffers. */
+    NOTSENT_LOWAT = 128 * 1024,
+};
+
+struct listener {
+    uv_poll_t poll;
+    uv_timer_t pause;
+    int fd;
+    int spare; /* a descriptor in reserve, to shake off connections when there is no other */
+    bool owned;
+    int closing; /* handles still open */
+    void (*accepted)(void *ctx, int fd);
+    void *ctx;
+};
+
+static int fail(int fd, struct buf *why, const struct addr *a, const char *what)
+{
+    int saved = errno;
+    buf_str(why, "cannot listen on ");
+    addr_print(why, a);
+    buf_printf(why, ": %s: %s", what, strerror(saved));
+    if (fd >= 0)
+        (void)close(fd);
+    return ERR_SYSTEM;
+}
+
+/* Whether a process answers at this path; a refused connection means nobody does. */
+static bool served(const struct sockaddr_un *sa)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return true;
+    int rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa);
+    bool refused = rc != 0 && errno == ECONNREFUSED;
+    (void)close(fd);
+    return !refused;
+}
+
+static int open_unix(const struct addr *a, struct buf *why)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    memcpy(sa.sun_path, a->host, strnlen(a->host, sizeof sa.sun_path - 1));
+    struct stat st;
+    if (stat(sa.sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && !served(&sa))
+        (void)unlink(sa.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fail(fd, why, a, "socket");
+    if (bind(fd, (const struct sockaddr *)&sa, sizeof sa) != 0)
+        return fail(fd, why, a, "bind");
+    /* As open as a port on loopback: the proxy usually runs as another user. */
+    if (chmod(sa.sun_path, 0666) != 0 || listen(fd, BACKLOG) != 0)
+        return fail(fd, why, a, "listen");
+    return fd;
+}
+
+static void set_options(int fd, int family)
+{
+    int on = 1, lowat = NOTSENT_LOWAT;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    /* Accepted sockets inherit these, which saves a call each for every connection. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    if (family == AF_INET6) /* else [::]:80 and 0.0.0.0:80 exclude each other */
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+}
+
+static void note_port(int fd, struct addr *a)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+        struct sockaddr_storage room;
+    } sa;
+    socklen_t len = sizeof sa;
+    if (getsockname(fd, &sa.any, &len) == 0)
+        a->port = ntohs(sa.any.sa_family == AF_INET6 ? sa.v6.sin6_port : sa.v4.sin_port);
+}
+
+static int open_tcp(struct addr *a, struct buf *why)
+{
+    char port[8];
+    (void)snprintf(port, sizeof port, "%u", a->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(a->host, port, &hints, &found);
+    if (rc != 0) {
+        buf_str(why, "cannot listen on ");
+        addr_print(why, a);
+        buf_printf(why, ": %s", gai_strerror(rc));
+        return ERR_SYSTEM;
+    }
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        set_options(fd, found->ai_family);
+    bool bound = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0;
+    bool listening = bound && listen(fd, BACKLOG) == 0;
+    freeaddrinfo(found);
+    if (!listening)
+        return fail(fd, why, a, bound ? "listen" : "bind");
+    note_port(fd, a);
+    return fd;
+}
+
+int listener_open(struct addr *a, struct buf *why)
+{
+    return a->is_unix ? open_unix(a, why) : open_tcp(a, why);
+}
+
+void listener_unlink(const struct addr *a)
+{
+    if (a->is_unix)
+        (void)unlink(a->host);
+}
+
+static int spare_open(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+static void on_pause_over(uv_timer_t *timer)
+{
+    struct listener *l = timer->data;
+    (void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
+}
+
+/* Out of descriptors: the waiting connection would keep the socket readable for ever. Use the spare
+ * one to close it (its EventSource tries again), and look away for a moment. */
+static void shake_off(struct listener *l)
+{
+    (void)close(l->spare);
+    int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        (void)close(fd);
+    l->spare = spare_open();
+    (void)uv_poll_stop(&l->poll);
+    (void)uv_timer_start(&l->pause, on_pause_over, PAUSE_MS, 0);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct listener *l = poll->data;
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            l->accepted(l->ctx, fd);
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("cannot accept a connection: %s; raise the open-file limit (LimitNOFILE)",
+                     strerror(errno));
+            shake_off(l);
+        }
+        return;
+    }
+}
+
+struct listener *listener_start(uv_loop_t *loop, int fd, bool owned,
+                                void (*accepted)(void *ctx, int fd), void *ctx)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    l->fd = fd;
+    l->owned = owned;
+    l->accepted = accepted;
+    l->ctx = ctx;
+    if (uv_poll_init(loop, &l->poll, fd) != 0) {
+        free(l);
+        return NULL;
+    }
+    (void)uv_timer_init(loop, &l->pause); /* cannot fail */
+    l->spare = spare_open();
+    l->poll.data = l->pause.data = l;
+    l->closing = 2;
+    (void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
+    return l;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct listener *l = handle->data;
+    if (--l->closing == 0)
+        free(l);
+}
+
+void listener_close(struct listener *l)
+{
+    if (l == NULL)
+        return;
+    uv_close((uv_handle_t *)&l->poll, on_closed);
+    uv_close((uv_handle_t *)&l->pause, on_closed);
+    if (l->owned)
+        (void)close(l->fd);
+    if (l->spare >= 0)
+        (void)close(l->spare);
+}

@@ -1,0 +1,420 @@
+#include "tickerd/net/redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "redis_conn.h"
+#include "redis_errors.h"
+#include "redis_proto.h"
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+#include "tickerd/base/list.h"
+#include "tickerd/base/log.h"
+#include "tickerd/wire/backoff.h"
+
+/* The life of a connection:
+ *
+ *     start → WAITING → DIALLING → LOGIN → UP
+ *                ↑          |         |     |
+ *                └──────────┴─────────┴─────┘ drop()      close() leads from anywhere to CLOSED
+ *
+ * One timer serves all phases, as each has one thing to wait for: the end of the back-off; the
+ * deadline; the next look at whether the server is alive. A second one sends refused subscriptions
+ * again.
+ *
+ * The loop itself may stall (a stopped process, a sleeping machine). Then timers fire before the
+ * bytes that have long been waiting in the socket are read. So no verdict of silence is passed
+ * before the loop has had one more turn to read. */
+
+enum phase { IDLE, WAITING, DIALLING, LOGIN, UP, CLOSED };
+
+enum {
+    BACKOFF_FIRST_MS = 100,
+    STABLE_MS = 1000 /* a connection that lasted less does not reset the back-off */
+};
+
+struct redis_source {
+    struct source base;
+    const struct source_events *events;
+    void *ctx;
+    uint32_t ping_interval_ms, ping_timeout_ms;
+    bool tls;
+    char *where; /* owned; the URL without its password */
+
+    enum phase phase;
+    struct redis_conn *conn;
+    struct redis_proto *proto;
+    uv_timer_t timer;
+    uv_timer_t retry;
+    int open_handles;
+    struct backoff backoff;
+    struct backoff retry_backoff;
+
+    uint64_t deadline_us; /* of DIALLING and LOGIN; in UP: of a sign of life after PING, else 0 */
+    uint64_t heard_us;    /* last read; 0: never */
+    uint64_t up_us;       /* when UP began */
+    bool last_chance;     /* the deadline has passed; one more turn to read */
+    bool in_read;         /* what is to be sent is sent at its end */
+    bool send_failed;
+    bool told_down; /* on_down has been called since the last on_up, or ever */
+    struct redis_notice notice;
+};
+
+static void on_timer(uv_timer_t *timer);
+static void on_retry(uv_timer_t *timer);
+
+static struct redis_source *source_of(struct source *s)
+{
+    return container_of(s, struct redis_source, base);
+}
+
+static void wait_ms(struct redis_source *s, uint64_t ms)
+{
+    (void)uv_timer_start(&s->timer, on_timer, ms, 0);
+}
+
+/* Rounded up, so that the timer does not fire just before its time and has to be set again. */
+static void wait_until(struct redis_source *s, uint64_t at_us, uint64_t now_us)
+{
+    wait_ms(s, at_us > now_us ? (at_us - now_us) / US_PER_MS + 1 : 1);
+}
+
+static void set_deadline(struct redis_source *s, uint64_t now_us)
+{
+    s->deadline_us = now_us + (uint64_t)s->ping_timeout_ms * US_PER_MS;
+    s->last_chance = false;
+}
+
+/* Ends this connection, if there is one, and tries again after a while. */
+static void drop(struct redis_source *s, const char *why)
+{
+    bool was_up = s->phase == UP;
+    uint64_t now = clock_mono_us();
+    if (was_up && now - s->up_us >= (uint64_t)STABLE_MS * US_PER_MS)
+        backoff_reset(&s->backoff);
+    uint32_t delay = backoff_next(&s->backoff);
+    s->phase = WAITING;
+    s->send_failed = false;
+    redis_proto_end(s->proto);
+    redis_conn_close(s->conn);
+    (void)uv_timer_stop(&s->retry);
+    wait_ms(s, delay);
+
+    if (was_up)
+        log_warn("redis: lost %s: %s; connecting again in %u ms", s->where, why, delay);
+    else if (redis_notice_due(&s->notice, why, now))
+        log_error("redis: no connection to %s: %s; trying on", s->where, why);
+    else
+        log_debug("redis: no connection to %s: %s; trying again in %u ms", s->where, why, delay);
+
+    bool tell = was_up || !s->told_down;
+    s->told_down = true;
+    if (tell)
+        s->events->on_down(s->ctx, why, was_up ? s->heard_us : 0);
+}
+
+/* Errors are dealt with from the timer, so that no call-back comes from within a call. */
+static void flush(struct redis_source *s)
+{
+    if (s->in_read || s->phase < LOGIN || s->phase == CLOSED)
+        return;
+    struct buf *out = redis_proto_out(s->proto);
+    if (out->failed || redis_conn_send(s->conn, out) != ERR_OK) {
+        s->send_failed = true;
+        wait_ms(s, 0);
+    }
+}
+
+static void watch_refused(struct redis_source *s)
+{
+    if (!redis_proto_refused(s->proto) || uv_is_active((uv_handle_t *)&s->retry))
+        return;
+    (void)uv_timer_start(&s->retry, on_retry, backoff_next(&s->retry_backoff), 0);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct redis_source *s = timer->data;
+    if (s->phase < LOGIN || s->phase == CLOSED)
+        return;
+    /* The timer stays on behind a retry: only when it finds nothing refused was that a success. */
+    if (!redis_proto_refused(s->proto)) {
+        backoff_reset(&s->retry_backoff);
+        return;
+    }
+    redis_proto_retry(s->proto);
+    (void)uv_timer_start(&s->retry, on_retry, backoff_next(&s->retry_backoff), 0);
+    flush(s);
+}
+
+/* The connection's call-backs. */
+
+static void on_open(void *owner)
+{
+    struct redis_source *s = owner;
+    s->phase = LOGIN;
+    if (redis_proto_begin(s->proto) != ERR_OK) {
+        drop(s, err_text(ERR_NOMEM));
+        return;
+    }
+    flush(s);
+}
+
+static void on_read(void *owner, const char *data, size_t n)
+{
+    struct redis_source *s = owner;
+    uint64_t now = clock_mono_us();
+    s->heard_us = now;
+    /* Thousands of subscriptions over a slow line take their time: what counts is that answers
+     * keep coming. */
+    if (s->phase == LOGIN)
+        set_deadline(s, now);
+    if (s->phase == UP && s->deadline_us != 0) {
+        s->deadline_us = 0;
+        wait_ms(s, s->ping_interval_ms);
+    }
+    s->in_read = true;
+    int rc = redis_proto_feed(s->proto, data, n);
+    if (s->phase != CLOSED)
+        s->events->on_batch_end(s->ctx);
+    s->in_read = false;
+    if (s->phase == CLOSED)
+        return;
+    if (rc != ERR_OK) {
+        char why[256];
+        (void)snprintf(why, sizeof why, "%s", redis_proto_reason(s->proto));
+        drop(s, why);
+        return;
+    }
+    watch_refused(s);
+    flush(s);
+}
+
+static void on_sent(void *owner)
+{
+    flush(owner);
+}
+
+static void on_lost(void *owner, const char *why)
+{
+    drop(owner, why);
+}
+
+static void on_ready(void *owner)
+{
+    struct redis_source *s = owner;
+    s->phase = UP;
+    s->up_us = s->heard_us;
+    s->deadline_us = 0;
+    s->last_chance = false;
+    s->told_down = false;
+    wait_ms(s, s->ping_interval_ms);
+    redis_conn_good(s->conn);
+    redis_notice_reset(&s->notice);
+    log_info("redis: connected to %s, %zu subscriptions", s->where, redis_proto_names(s->proto));
+    s->events->on_up(s->ctx);
+}
+
+/* Time. */
+
+static void dial(struct redis_source *s)
+{
+    s->phase = DIALLING;
+    if (s->tls) {
+        drop(s, "rediss:// wants TLS, which this version does not know yet");
+        return;
+    }
+    uint64_t now = clock_mono_us();
+    set_deadline(s, now);
+    wait_until(s, s->deadline_us, now);
+    const char *why = "";
+    if (redis_conn_open(s->conn, s->ping_timeout_ms, &why) != ERR_OK)
+        drop(s, why);
+}
+
+/* True once the deadline has passed and nothing was to be read either. */
+static bool too_late(struct redis_source *s, uint64_t now)
+{
+    if (now < s->deadline_us) {
+        wait_until(s, s->deadline_us, now);
+        return false;
+    }
+    if (!s->last_chance) {
+        s->last_chance = true;
+        wait_ms(s, 1);
+        return false;
+    }
+    return true;
+}
+
+static void give_up(struct redis_source *s, const char *question)
+{
+    char why[128];
+    (void)snprintf(why, sizeof why, "no answer to %s within %u ms", question, s->ping_timeout_ms);
+    drop(s, why);
+}
+
+static void check_alive(struct redis_source *s)
+{
+    uint64_t now = clock_mono_us();
+    uint64_t interval = (uint64_t)s->ping_interval_ms * US_PER_MS;
+    if (s->deadline_us != 0) {
+        if (too_late(s, now))
+            give_up(s, "PING");
+        return;
+    }
+    if (now - s->heard_us < interval) {
+        wait_until(s, s->heard_us + interval, now);
+        return;
+    }
+    set_deadline(s, now);
+    wait_until(s, s->deadline_us, now);
+    redis_proto_ping(s->proto);
+    flush(s);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct redis_source *s = timer->data;
+    if (s->send_failed) {
+        drop(s, err_text(ERR_NOMEM));
+        return;
+    }
+    switch (s->phase) {
+    case WAITING:
+        dial(s);
+        break;
+    case DIALLING:
+        if (too_late(s, clock_mono_us()))
+            give_up(s, "the attempt to connect");
+        break;
+    case LOGIN:
+        if (too_late(s, clock_mono_us()))
+            give_up(s, "the login");
+        break;
+    case UP:
+        check_alive(s);
+        break;
+    case IDLE:
+    case CLOSED:
+        break;
+    }
+}
+
+/* The source's ops. */
+
+static int source_subscribe(struct source *base, enum source_sub kind, const char *name, size_t len)
+{
+    struct redis_source *s = source_of(base);
+    int rc = redis_proto_subscribe(s->proto, kind, name, len);
+    flush(s);
+    return rc;
+}
+
+static void source_unsubscribe(struct source *base, enum source_sub kind, const char *name,
+                               size_t len)
+{
+    struct redis_source *s = source_of(base);
+    redis_proto_unsubscribe(s->proto, kind, name, len);
+    flush(s);
+}
+
+static int source_start(struct source *base)
+{
+    struct redis_source *s = source_of(base);
+    s->phase = WAITING;
+    wait_ms(s, 0);
+    return ERR_OK;
+}
+
+static void release(struct redis_source *s)
+{
+    redis_conn_destroy(s->conn);
+    redis_proto_destroy(s->proto);
+    free(s->where);
+    free(s);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct redis_source *s = handle->data;
+    if (--s->open_handles == 0)
+        release(s);
+}
+
+/* May be called from within a call-back of proto or conn, which are in use then: they go in the
+ * loop's next turn, with the timers. */
+static void source_close(struct source *base)
+{
+    struct redis_source *s = source_of(base);
+    s->phase = CLOSED;
+    redis_proto_stop(s->proto);
+    redis_conn_close(s->conn);
+    uv_close((uv_handle_t *)&s->timer, on_closed);
+    uv_close((uv_handle_t *)&s->retry, on_closed);
+}
+
+static const struct source_ops ops = {
+    .subscribe = source_subscribe,
+    .unsubscribe = source_unsubscribe,
+    .start = source_start,
+    .close = source_close,
+};
+
+static char *url_text(const struct redis_url *url)
+{
+    struct buf b = BUF_INIT;
+    redis_url_print(&b, url);
+    buf_byte(&b, '\0');
+    if (b.failed)
+        buf_finish(&b);
+    return b.data;
+}
+
+static uint64_t seed(void)
+{
+    uint64_t random = 0;
+    /* Without entropy, the clock keeps instances apart well enough. */
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+        random = clock_mono_us();
+    return random;
+}
+
+struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *options,
+                                   const struct source_events *events, void *ctx)
+{
+    static const struct redis_conn_events conn_events = {
+        .on_open = on_open, .on_read = on_read, .on_sent = on_sent, .on_lost = on_lost};
+    struct redis_source *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    const struct redis_proto_options proto = {.user = options->url->user,
+                                              .password = options->url->password,
+                                              .events = events,
+                                              .ctx = ctx,
+                                              .on_ready = on_ready,
+                                              .owner = s};
+    s->where = url_text(options->url);
+    s->conn = redis_conn_create(loop, &options->url->addr, &conn_events, s);
+    s->proto = redis_proto_create(&proto);
+    if (s->where == NULL || s->conn == NULL || s->proto == NULL) {
+        release(s);
+        return NULL;
+    }
+    s->base.ops = &ops;
+    s->tls = options->url->tls;
+    s->events = events;
+    s->ctx = ctx;
+    s->ping_interval_ms = options->ping_interval_ms;
+    s->ping_timeout_ms = options->ping_timeout_ms;
+    uint32_t first =
+        options->backoff_max_ms < BACKOFF_FIRST_MS ? options->backoff_max_ms : BACKOFF_FIRST_MS;
+    backoff_init(&s->backoff, first, options->backoff_max_ms, seed());
+    backoff_init(&s->retry_backoff, first, options->backoff_max_ms, seed());
+    (void)uv_timer_init(loop, &s->timer);
+    (void)uv_timer_init(loop, &s->retry);
+    s->timer.data = s->retry.data = s;
+    s->open_handles = 2;
+    return &s->base;
+}

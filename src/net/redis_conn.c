@@ -1,0 +1,404 @@
+#include "redis_conn.h"
+
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "tickerd/base/clock.h"
+#include "tickerd/base/err.h"
+
+/* What libuv holds on to lives in objects of their own, one per socket (struct stream) and one per
+ * look-up (struct lookup). To let go of one is to take away its `owner` and to close or cancel it:
+ * it then frees itself in its last call-back. The connection itself never has to wait. */
+
+enum { READ_MAX = 64 * 1024, OUT_KEEP = 64 * 1024, LIST_MAX = 16, LAST_WORDS_MS = 100 };
+
+struct stream {
+    struct redis_conn *owner; /* NULL: let go */
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    uv_timer_t patience; /* with this one address; later, with the rest of the input */
+    uv_connect_t connect;
+    uv_write_t write;
+    struct buf flying; /* being written */
+    bool writing;
+    int open_handles;
+};
+
+struct lookup {
+    struct redis_conn *owner; /* NULL: let go */
+    uv_getaddrinfo_t request;
+    bool done;
+    int status;
+    char port[8];
+};
+
+struct redis_conn {
+    uv_loop_t *loop;
+    struct addr addr;
+    const struct redis_conn_events *events;
+    void *owner;
+    bool opening;
+    struct stream *stream; /* the socket that is connecting or connected; may be NULL */
+    struct lookup *lookup; /* running, or done but not used yet; may be NULL */
+    struct sockaddr_storage list[LIST_MAX];
+    size_t listed, tried; /* addresses of this attempt */
+    size_t start;         /* the index that is tried first */
+    uint64_t deadline_us;
+    char why[ADDR_HOST_MAX + 128]; /* why the last address failed */
+    char input[READ_MAX];
+};
+
+static int connect_next(struct redis_conn *c);
+static void on_impatient(uv_timer_t *timer);
+
+/* Streams. */
+
+static void stream_closed(uv_handle_t *handle)
+{
+    struct stream *s = handle->data;
+    if (--s->open_handles > 0)
+        return;
+    buf_finish(&s->flying);
+    free(s);
+}
+
+static void stream_drop(struct redis_conn *c)
+{
+    struct stream *s = c->stream;
+    if (s == NULL)
+        return;
+    c->stream = NULL;
+    s->owner = NULL;
+    uv_close((uv_handle_t *)&s->patience, stream_closed);
+    uv_close(&s->uv.handle, stream_closed);
+}
+
+static void give_input(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct stream *s = handle->data;
+    *buf = s->owner != NULL ? uv_buf_init(s->owner->input, READ_MAX) : uv_buf_init(NULL, 0);
+}
+
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct stream *s = stream->data;
+    struct redis_conn *c = s->owner;
+    if (c == NULL || n == 0)
+        return;
+    if (n > 0) {
+        c->events->on_read(c->owner, buf->base, (size_t)n);
+        return;
+    }
+    if (n == UV_EOF)
+        (void)snprintf(c->why, sizeof c->why, "the server closed the connection");
+    else
+        (void)snprintf(c->why, sizeof c->why, "read: %s", uv_strerror((int)n));
+    c->events->on_lost(c->owner, c->why);
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct stream *s = request->data;
+    struct redis_conn *c = s->owner;
+    if (s->flying.cap > OUT_KEEP)
+        buf_finish(&s->flying);
+    buf_reset(&s->flying);
+    if (c == NULL)
+        return;
+    if (status == 0) {
+        s->writing = false;
+        c->events->on_sent(c->owner);
+        return;
+    }
+    /* Before it hung up the server may have said why (`-ERR max number of clients reached`): the
+     * bytes still wait to be read, and the end of them will be the end of the connection. */
+    (void)snprintf(c->why, sizeof c->why, "write: %s", uv_strerror(status));
+    (void)uv_timer_start(&s->patience, on_impatient, LAST_WORDS_MS, 0);
+}
+
+/* A TCP connection to a local port that nobody listens on can, by chance, be connected to itself;
+ * it would even keep the server from binding its port. */
+static bool talks_to_itself(const struct stream *s)
+{
+    struct sockaddr_storage here = {0}, there = {0};
+    int here_len = sizeof here, there_len = sizeof there;
+    return uv_tcp_getsockname(&s->uv.tcp, (struct sockaddr *)&here, &here_len) == 0 &&
+           uv_tcp_getpeername(&s->uv.tcp, (struct sockaddr *)&there, &there_len) == 0 &&
+           here_len == there_len && memcmp(&here, &there, (size_t)here_len) == 0;
+}
+
+static void address_failed(struct redis_conn *c, int status)
+{
+    (void)snprintf(c->why, sizeof c->why, "cannot connect to %s: %s", c->addr.host,
+                   uv_strerror(status));
+    stream_drop(c);
+    if (connect_next(c) != ERR_OK)
+        c->events->on_lost(c->owner, c->why);
+}
+
+static void on_connected(uv_connect_t *request, int status)
+{
+    struct stream *s = request->data;
+    struct redis_conn *c = s->owner;
+    if (c == NULL)
+        return;
+    (void)uv_timer_stop(&s->patience);
+    if (status == 0 && !c->addr.is_unix) {
+        if (talks_to_itself(s))
+            status = UV_ECONNREFUSED;
+        else
+            (void)uv_tcp_nodelay(&s->uv.tcp, 1);
+    }
+    if (status == 0)
+        status = uv_read_start(&s->uv.stream, give_input, on_input);
+    if (status != 0) {
+        address_failed(c, status);
+        return;
+    }
+    c->opening = false;
+    c->start = c->listed > 0 ? (c->start + c->tried) % c->listed : 0;
+    c->events->on_open(c->owner);
+}
+
+static void on_impatient(uv_timer_t *timer)
+{
+    struct stream *s = timer->data;
+    struct redis_conn *c = s->owner;
+    if (c == NULL)
+        return;
+    if (c->opening)
+        address_failed(c, UV_ETIMEDOUT);
+    else
+        c->events->on_lost(c->owner, c->why);
+}
+
+static struct stream *stream_create(struct redis_conn *c)
+{
+    struct stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    int rc =
+        c->addr.is_unix ? uv_pipe_init(c->loop, &s->uv.pipe, 0) : uv_tcp_init(c->loop, &s->uv.tcp);
+    if (rc != 0) {
+        free(s);
+        return NULL;
+    }
+    (void)uv_timer_init(c->loop, &s->patience);
+    s->open_handles = 2;
+    s->uv.handle.data = s->patience.data = s->connect.data = s->write.data = s;
+    s->owner = c;
+    return s;
+}
+
+/* Addresses. */
+
+/* What is left of the time, shared by the addresses that are left. */
+static uint64_t patience_ms(const struct redis_conn *c)
+{
+    uint64_t now = clock_mono_us();
+    uint64_t left = c->deadline_us > now ? (c->deadline_us - now) / US_PER_MS : 0;
+    return left / (c->listed - c->tried + 1);
+}
+
+/* Starts on the next address that can be started on. An error: none is left; c->why says why. */
+static int connect_next(struct redis_conn *c)
+{
+    while (c->tried < c->listed) {
+        const struct sockaddr_storage *to = &c->list[(c->start + c->tried) % c->listed];
+        c->tried++;
+        c->stream = stream_create(c);
+        if (c->stream == NULL) {
+            (void)snprintf(c->why, sizeof c->why, "%s", err_text(ERR_NOMEM));
+            return ERR_NOMEM;
+        }
+        int rc = uv_tcp_connect(&c->stream->connect, &c->stream->uv.tcp,
+                                (const struct sockaddr *)to, on_connected);
+        if (rc == 0) {
+            /* The last one may take all the time there is: the caller watches that. */
+            if (c->tried < c->listed)
+                (void)uv_timer_start(&c->stream->patience, on_impatient, patience_ms(c), 0);
+            return ERR_OK;
+        }
+        (void)snprintf(c->why, sizeof c->why, "cannot connect to %s: %s", c->addr.host,
+                       uv_strerror(rc));
+        stream_drop(c);
+    }
+    return ERR_SYSTEM;
+}
+
+static void list_addresses(struct redis_conn *c, const struct addrinfo *found)
+{
+    c->listed = c->tried = 0;
+    for (const struct addrinfo *a = found; a != NULL && c->listed < LIST_MAX; a = a->ai_next) {
+        if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) ||
+            a->ai_addrlen > sizeof c->list[0])
+            continue;
+        memcpy(&c->list[c->listed++], a->ai_addr, a->ai_addrlen);
+    }
+    c->start = c->listed > 0 ? c->start % c->listed : 0;
+}
+
+static void use_lookup(struct redis_conn *c)
+{
+    struct lookup *l = c->lookup;
+    c->lookup = NULL;
+    (void)snprintf(c->why, sizeof c->why, "cannot find the address of %s: %s", c->addr.host,
+                   l->status != 0 ? uv_strerror(l->status) : "it has none");
+    list_addresses(c, l->status == 0 ? l->request.addrinfo : NULL);
+    uv_freeaddrinfo(l->request.addrinfo);
+    free(l);
+    if (connect_next(c) != ERR_OK)
+        c->events->on_lost(c->owner, c->why);
+}
+
+static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct lookup *l = request->data;
+    l->done = true;
+    l->status = status;
+    if (l->owner == NULL) {
+        uv_freeaddrinfo(found);
+        free(l);
+        return;
+    }
+    /* Nobody waits during a back-off; an answer is kept for the next attempt, a failure is not. */
+    if (l->owner->opening) {
+        use_lookup(l->owner);
+    } else if (status != 0) {
+        l->owner->lookup = NULL;
+        free(l);
+    }
+}
+
+static int look_up(struct redis_conn *c)
+{
+    struct lookup *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return ERR_NOMEM;
+    l->owner = c;
+    l->request.data = l;
+    (void)snprintf(l->port, sizeof l->port, "%u", (unsigned)c->addr.port);
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    int rc = uv_getaddrinfo(c->loop, &l->request, on_looked_up, c->addr.host, l->port, &hints);
+    if (rc != 0) {
+        free(l);
+        return rc == UV_ENOMEM ? ERR_NOMEM : ERR_INVALID;
+    }
+    c->lookup = l;
+    return ERR_OK;
+}
+
+/* A literal address needs no thread of the pool, where a hanging resolver may be in the way. */
+static bool read_literal(struct redis_conn *c)
+{
+    c->tried = 0;
+    c->listed = 1;
+    return uv_ip4_addr(c->addr.host, c->addr.port, (struct sockaddr_in *)&c->list[0]) == 0 ||
+           uv_ip6_addr(c->addr.host, c->addr.port, (struct sockaddr_in6 *)&c->list[0]) == 0;
+}
+
+static int open_unix(struct redis_conn *c)
+{
+    c->stream = stream_create(c);
+    if (c->stream == NULL)
+        return ERR_NOMEM;
+    uv_pipe_connect(&c->stream->connect, &c->stream->uv.pipe, c->addr.host, on_connected);
+    return ERR_OK;
+}
+
+/* The interface. */
+
+struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct addr *addr,
+                                     const struct redis_conn_events *events, void *owner)
+{
+    struct redis_conn *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->loop = loop;
+    c->addr = *addr;
+    c->events = events;
+    c->owner = owner;
+    return c;
+}
+
+void redis_conn_destroy(struct redis_conn *c)
+{
+    if (c == NULL)
+        return;
+    redis_conn_close(c);
+    struct lookup *l = c->lookup;
+    if (l != NULL && l->done) {
+        uv_freeaddrinfo(l->request.addrinfo);
+        free(l);
+    } else if (l != NULL) {
+        l->owner = NULL;
+        (void)uv_cancel((uv_req_t *)&l->request);
+    }
+    free(c);
+}
+
+int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why)
+{
+    c->opening = true;
+    c->deadline_us = clock_mono_us() + (uint64_t)timeout_ms * US_PER_MS;
+    c->why[0] = '\0';
+    int rc = ERR_OK;
+    if (c->addr.is_unix) {
+        c->listed = c->tried = 0;
+        rc = open_unix(c);
+    } else if (read_literal(c)) {
+        rc = connect_next(c);
+    } else if (c->lookup != NULL && c->lookup->done) {
+        list_addresses(c, c->lookup->request.addrinfo);
+        uv_freeaddrinfo(c->lookup->request.addrinfo);
+        free(c->lookup);
+        c->lookup = NULL;
+        rc = connect_next(c);
+    } else if (c->lookup == NULL) {
+        rc = look_up(c);
+    }
+    if (rc != ERR_OK) {
+        *why = c->why[0] != '\0' ? c->why : err_text(rc);
+        redis_conn_close(c);
+    }
+    return rc;
+}
+
+int redis_conn_send(struct redis_conn *c, struct buf *out)
+{
+    struct stream *s = c->stream;
+    if (s == NULL || c->opening || s->writing || out->len == 0)
+        return ERR_OK;
+    struct buf spare = s->flying;
+    s->flying = *out;
+    *out = spare;
+    if (s->flying.len > UINT32_MAX)
+        return ERR_TOO_LONG;
+    uv_buf_t vector = uv_buf_init(s->flying.data, (unsigned)s->flying.len);
+    int rc = uv_write(&s->write, &s->uv.stream, &vector, 1, on_written);
+    if (rc != 0)
+        return ERR_SYSTEM;
+    s->writing = true;
+    return ERR_OK;
+}
+
+void redis_conn_good(struct redis_conn *c)
+{
+    c->start = 0;
+}
+
+void redis_conn_close(struct redis_conn *c)
+{
+    c->opening = false;
+    stream_drop(c);
+}

@@ -1,0 +1,73 @@
+#include "config_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tickerd/base/err.h"
+#include "tickerd/wire/topic.h"
+
+/* Fill in what follows from the values as a whole. */
+static void complete(struct config *c)
+{
+    c->redis.prefix_len = strlen(c->redis.prefix);
+    c->rule_default.history = c->history;
+    for (size_t i = 0; i < c->rule_count; i++) {
+        struct history_limits *h = &c->rules[i].history;
+        if (h->events == CONFIG_INHERIT_EVENTS)
+            h->events = c->history.events;
+        if (h->bytes == CONFIG_INHERIT)
+            h->bytes = c->history.bytes;
+        if (h->age_ms == CONFIG_INHERIT)
+            h->age_ms = c->history.age_ms;
+    }
+}
+
+struct config *config_build(const struct config_source *from, struct buf *errors)
+{
+    struct config_build b = {.errors = errors};
+    b.config = calloc(1, sizeof(*b.config));
+    if (b.config == NULL) {
+        buf_printf(errors, "%s\n", err_text(ERR_NOMEM));
+        return NULL;
+    }
+    config_read_defaults(&b, &config_table, b.config);
+    config_read_defaults(&b, &config_rule_table, &b.config->rule_default);
+    if (from->file != NULL)
+        config_read_file(&b, from->file);
+    if (from->redis_url != NULL)
+        config_read_env(&b, from->redis_url);
+    for (size_t i = 0; i < from->set_count; i++)
+        config_read_set(&b, from->set[i]);
+    if (!b.nomem)
+        config_cross_check(&b);
+    if (b.nomem)
+        buf_printf(errors, "%s\n", err_text(ERR_NOMEM));
+    buf_finish(&b.source);
+    if (b.failed || b.nomem) {
+        config_destroy(b.config);
+        return NULL;
+    }
+    complete(b.config);
+    return b.config;
+}
+
+void config_destroy(struct config *c)
+{
+    if (c == NULL)
+        return;
+    config_strings_finish(&c->listen);
+    config_strings_finish(&c->cors.origins);
+    config_rules_free(c->rules, c->rule_count);
+    free(c->redis.url);
+    free(c->redis.prefix);
+    free(c);
+}
+
+const struct channel_rule *config_rule(const struct config *c, const char *name, size_t len)
+{
+    for (size_t i = 0; i < c->rule_count; i++) {
+        if (glob_match(c->rules[i].match, c->rules[i].match_len, name, len))
+            return &c->rules[i];
+    }
+    return &c->rule_default;
+}

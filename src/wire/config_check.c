@@ -1,0 +1,174 @@
+/* What a type and a range cannot say: syntax of some strings, and rules across keys. */
+#include "config_internal.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "tickerd/wire/utf8.h"
+
+bool config_check_listen(const char *text, const char **why)
+{
+    struct addr a;
+    return addr_parse(&a, text, why) == 0;
+}
+
+bool config_check_redis_url(const char *text, const char **why)
+{
+    struct redis_url url;
+    if (!utf8_valid(text, strlen(text))) {
+        *why = "it is not valid UTF-8";
+        return false;
+    }
+    if (redis_url_parse(&url, text, why) != 0)
+        return false;
+    redis_url_finish(&url);
+    return true;
+}
+
+bool config_check_prefix(const char *text, const char **why)
+{
+    if (!utf8_valid(text, strlen(text))) {
+        *why = "it is not valid UTF-8";
+        return false;
+    }
+    for (const char *p = text; *p != '\0'; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) {
+            *why = "it has a control byte";
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char *const lower = "abcdefghijklmnopqrstuvwxyz0123456789+-.";
+
+/* host[:port]; addr_parse judges both, given a port where there is none. */
+static const char *check_authority(const char *host)
+{
+    struct addr a;
+    struct buf text = BUF_INIT;
+    const char *why = NULL;
+    const char *port = host[0] == '[' ? strchr(host, ']') : host;
+    bool has_port = port != NULL && strchr(port, ':') != NULL;
+    if (strncmp(host, "*.", 2) == 0)
+        host += 2;
+    buf_printf(&text, "%s%s", host, has_port ? "" : ":1");
+    int rc = addr_parse(&a, buf_cstr(&text), &why);
+    buf_finish(&text);
+    if (rc == 0 && (a.is_unix || a.port == 0))
+        return "the port must be a number from 1 to 65535";
+    return rc == 0 ? NULL : why;
+}
+
+bool config_check_origin(const char *text, const char **why)
+{
+    if (strcmp(text, "*") == 0)
+        return true;
+    const char *host = strstr(text, "://");
+    *why = NULL;
+    if (host == NULL || host == text || text[0] < 'a' || text[0] > 'z' ||
+        strspn(text, lower) != (size_t)(host - text))
+        *why = "it must begin with a scheme such as https://";
+    else if (strpbrk(host + 3, "/?#") != NULL)
+        *why = "an origin ends with the host or port, without a slash or path";
+    else if (host[3 + strcspn(host + 3, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] != '\0')
+        *why = "browsers send origins in lower case";
+    else
+        *why = check_authority(host + 3);
+    return *why == NULL;
+}
+
+/* The origin to blame for a clash of keys: the one of highest precedence, else the first. */
+static const struct config_origin *blame(const struct config_build *b, const char *const *names,
+                                         size_t count)
+{
+    const struct config_origin *found = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct config_origin *o =
+            &b->origins[config_find(&config_table, names[i]) - config_table.keys];
+        if (o->bad)
+            return NULL;
+        if (found == NULL || o->from > found->from)
+            found = o;
+    }
+    return found;
+}
+
+static void check_window(struct config_build *b)
+{
+    static const char *const names[] = {"resume.window", "resume.clock_skew", "redis.ping_interval",
+                                        "redis.ping_timeout"};
+    const struct config *c = b->config;
+    const uint64_t parts[] = {c->resume.clock_skew_ms, c->redis.ping_interval_ms,
+                              c->redis.ping_timeout_ms};
+    uint64_t need = parts[0] + parts[1] + parts[2];
+    const struct config_origin *at = blame(b, names, 4);
+    if (at == NULL || c->resume.window_ms >= need)
+        return;
+    struct buf text = BUF_INIT;
+    buf_str(&text, "expected at least ");
+    config_put_duration(&text, need);
+    for (size_t i = 0; i < 3; i++) {
+        buf_printf(&text, "%s%s ", i == 0 ? " (" : " + ", names[i + 1]);
+        config_put_duration(&text, parts[i]);
+    }
+    buf_str(&text, "), found ");
+    config_put_duration(&text, c->resume.window_ms);
+    config_error_origin(b, at, names[0], "%s", buf_cstr(&text));
+    buf_finish(&text);
+}
+
+static void check_cors(struct config_build *b)
+{
+    static const char *const names[] = {"cors.origins", "cors.credentials"};
+    const struct strings *origins = &b->config->cors.origins;
+    bool star = false;
+    for (size_t i = 0; i < origins->count; i++)
+        star = star || strcmp(origins->items[i], "*") == 0;
+    const struct config_origin *at = blame(b, names, 1);
+    if (at != NULL && star && origins->count > 1)
+        config_error_origin(b, at, names[0], "expected \"*\" alone, found it in a list of %zu",
+                            origins->count);
+    at = blame(b, names, 2);
+    if (at != NULL && star && b->config->cors.credentials)
+        config_error_origin(b, at, names[0],
+                            "\"*\" is not allowed with credentials: name the origins, or set "
+                            "cors.credentials=false");
+}
+
+/* Names of hosts know no case; paths do. */
+static bool same_addr(const char *a, const char *b)
+{
+    const char *why;
+    struct addr x, y;
+    if (addr_parse(&x, a, &why) != 0 || addr_parse(&y, b, &why) != 0 || x.is_unix != y.is_unix)
+        return false;
+    return x.port == y.port &&
+           (x.is_unix ? strcmp(x.host, y.host) : strcasecmp(x.host, y.host)) == 0;
+}
+
+static void check_listen(struct config_build *b)
+{
+    static const char *const names[] = {"listen"};
+    const struct strings *listen = &b->config->listen;
+    const struct config_origin *at = blame(b, names, 1);
+    for (size_t i = 1; at != NULL && i < listen->count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (!same_addr(listen->items[i], listen->items[j]))
+                continue;
+            struct buf text = BUF_INIT;
+            config_quote(&text, listen->items[i]);
+            config_error_origin(b, at, names[0], "expected each address once, found %s twice",
+                                buf_cstr(&text));
+            buf_finish(&text);
+            break;
+        }
+    }
+}
+
+void config_cross_check(struct config_build *b)
+{
+    check_listen(b);
+    check_window(b);
+    check_cors(b);
+}

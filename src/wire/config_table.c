@@ -1,0 +1,199 @@
+#include "config_internal.h"
+
+#include <string.h>
+
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+#define SECOND ((uint64_t)1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define YEAR (365 * 24 * HOUR)
+
+#define AT(field) offsetof(struct config, field)
+#define IN_RULE(field) offsetof(struct channel_rule, field)
+
+enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
+enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
+
+static const char *const mode_words[] = {"all", "on-demand", NULL};
+static const char *const payload_words[] = {"auto", "raw", "envelope", NULL};
+static const char *const slow_words[] = {"resume", "latest", "disconnect", NULL};
+static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
+static const char *const format_words[] = {"text", "json", NULL};
+
+_Static_assert(REDIS_MODE_ON_DEMAND == 1, "mode_words");
+_Static_assert(PAYLOAD_RAW == 1 && PAYLOAD_ENVELOPE == 2, "payload_words");
+_Static_assert(SLOW_LATEST == 1 && SLOW_DISCONNECT == 2, "slow_words");
+_Static_assert(LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_words");
+_Static_assert(LOG_JSON == 1, "format_words");
+
+/* clang-format off */
+static const struct config_key keys[] = {
+    {.name = "listen", .type = CONFIG_STRINGS, .offset = AT(listen),
+     .min = 1, .max = LISTEN_MAX, .initial = "[\"127.0.0.1:8090\"]", .fixed = true,
+     .check = config_check_listen,
+     .what = "an address such as \"127.0.0.1:8090\", \"[::1]:8090\" or \"unix:/run/tickerd.sock\"",
+     .help = "The addresses of the public listener."},
+    {.name = "workers", .type = CONFIG_UINT, .offset = AT(workers),
+     .max = 256, .initial = "0", .fixed = true,
+     .help = "Threads that serve clients; 0 means one per CPU."},
+
+    {.name = "redis.url", .type = CONFIG_STRING, .offset = AT(redis.url),
+     .min = 1, .max = URL_MAX, .initial = "redis://127.0.0.1:6379", .secret = true,
+     .check = config_check_redis_url,
+     .what = "a URL such as redis://user:password@127.0.0.1:6379, rediss://… or unix:///path",
+     .help = "The Redis server: redis://, rediss:// (TLS) or unix:///path, with user and password "
+             "if need be."},
+    {.name = "redis.prefix", .type = CONFIG_STRING, .offset = AT(redis.prefix),
+     .max = PREFIX_MAX, .initial = "sse:", .check = config_check_prefix,
+     .what = "UTF-8 text of at most 200 bytes without control bytes",
+     .help = "What a Redis channel's name must begin with to reach clients; the rest is the name "
+             "they use."},
+    {.name = "redis.mode", .type = CONFIG_ENUM, .offset = AT(redis.mode),
+     .initial = "all", .words = mode_words,
+     .help = "Subscribe to everything under the prefix, or only to what clients listen to."},
+    {.name = "redis.linger", .type = CONFIG_DURATION, .offset = AT(redis.linger_ms),
+     .max = 24 * HOUR, .initial = "1m",
+     .help = "With mode on-demand: how long a subscription outlives its last client."},
+    {.name = "redis.ping_interval", .type = CONFIG_DURATION, .offset = AT(redis.ping_interval_ms),
+     .min = 100, .max = HOUR, .initial = "2s",
+     .help = "How often Redis is asked for a sign of life."},
+    {.name = "redis.ping_timeout", .type = CONFIG_DURATION, .offset = AT(redis.ping_timeout_ms),
+     .min = 100, .max = HOUR, .initial = "3s",
+     .help = "How long Redis may take to answer, connecting included."},
+    {.name = "redis.backoff_max", .type = CONFIG_DURATION, .offset = AT(redis.backoff_max_ms),
+     .min = 100, .max = HOUR, .initial = "10s",
+     .help = "The longest pause between two attempts to connect."},
+
+    {.name = "history.events", .type = CONFIG_UINT, .offset = AT(history.events),
+     .max = EVENTS_MAX, .initial = "1000",
+     .help = "Events kept per channel."},
+    {.name = "history.bytes", .type = CONFIG_SIZE, .offset = AT(history.bytes),
+     .max = 1024 * GIB, .initial = "1MiB",
+     .help = "Bytes kept per channel; the newest event is kept whatever its size."},
+    {.name = "history.age", .type = CONFIG_DURATION, .offset = AT(history.age_ms),
+     .max = YEAR, .initial = "10m",
+     .help = "How long events are kept; 0s means no limit by age."},
+    {.name = "history.total_bytes", .type = CONFIG_SIZE, .offset = AT(history_total_bytes),
+     .min = KIB, .max = 1024 * GIB, .initial = "256MiB",
+     .help = "Memory for all histories together, overheads included."},
+
+    {.name = "stream.heartbeat", .type = CONFIG_DURATION, .offset = AT(stream.heartbeat_ms),
+     .min = SECOND, .max = HOUR, .initial = "15s",
+     .help = "Silence after which a stream gets a comment, so that proxies keep it open."},
+    {.name = "stream.retry", .type = CONFIG_DURATION, .offset = AT(stream.retry_ms),
+     .min = 100, .max = HOUR, .initial = "2s",
+     .help = "How long clients are told to wait before they reconnect."},
+    {.name = "stream.retry_jitter", .type = CONFIG_DURATION, .offset = AT(stream.retry_jitter_ms),
+     .max = HOUR, .initial = "1s",
+     .help = "How far that wait differs at random from client to client, up or down."},
+    {.name = "stream.max_age", .type = CONFIG_DURATION, .offset = AT(stream.max_age_ms),
+     .max = YEAR, .initial = "0s",
+     .help = "Age at which a stream is closed, to be resumed by the client; 0s means never."},
+
+    {.name = "resume.window", .type = CONFIG_DURATION, .offset = AT(resume.window_ms),
+     .min = 100, .max = HOUR, .initial = "10s",
+     .help = "How far the clocks and arrivals of two instances may differ when a client changes "
+             "over; at least resume.clock_skew + redis.ping_interval + redis.ping_timeout."},
+    {.name = "resume.clock_skew", .type = CONFIG_DURATION, .offset = AT(resume.clock_skew_ms),
+     .max = HOUR, .initial = "5s",
+     .help = "How far the clocks of the instances may differ."},
+
+    {.name = "limits.clients", .type = CONFIG_UINT, .offset = AT(limits.clients),
+     .max = CLIENTS_MAX, .initial = "0",
+     .help = "Connections at a time; 0 means what the limit of open files allows."},
+    {.name = "limits.channels_per_client", .type = CONFIG_UINT,
+     .offset = AT(limits.channels_per_client), .min = 1, .max = 100000, .initial = "64",
+     .help = "Channels and patterns that one connection may ask for."},
+    {.name = "limits.message_bytes", .type = CONFIG_SIZE, .offset = AT(limits.message_bytes),
+     .min = 1, .max = 32 * MIB, .initial = "1MiB",
+     .what = "by default Redis drops a subscriber with 32 MB waiting",
+     .help = "The largest payload that is delivered; a larger one is announced as a gap."},
+    {.name = "limits.request_bytes", .type = CONFIG_SIZE, .offset = AT(limits.request_bytes),
+     .min = 256, .max = MIB, .initial = "16KiB",
+     .help = "The largest request head."},
+    {.name = "limits.request_timeout", .type = CONFIG_DURATION,
+     .offset = AT(limits.request_timeout_ms), .min = 100, .max = HOUR, .initial = "10s",
+     .help = "How long a client may take to send its request."},
+    {.name = "limits.write_timeout", .type = CONFIG_DURATION,
+     .offset = AT(limits.write_timeout_ms), .min = 100, .max = HOUR, .initial = "1m",
+     .help = "How long a client may hold on to an event that has left the history."},
+
+    {.name = "channels", .type = CONFIG_RULES, .offset = AT(rules),
+     .max = RULES_MAX, .initial = "[]",
+     .what = "a list of rules such as [{\"match\": \"user.*\"}]",
+     .help = "Rules for channels, a list of objects; the first whose match fits counts."},
+
+    {.name = "cors.origins", .type = CONFIG_STRINGS, .offset = AT(cors.origins),
+     .max = ORIGIN_LIST_MAX, .initial = "[]", .check = config_check_origin,
+     .what = "an origin such as \"https://example.org\" or \"https://*.example.org\", or \"*\"",
+     .help = "Web origins whose pages may listen, e.g. [\"https://*.example.org\"]; [\"*\"] means "
+             "all."},
+    {.name = "cors.credentials", .type = CONFIG_BOOL, .offset = AT(cors.credentials),
+     .initial = "true",
+     .help = "Whether such pages may send cookies; must be false where all origins may listen."},
+
+    {.name = "log.level", .type = CONFIG_ENUM, .offset = AT(log.level),
+     .initial = "info", .words = level_words,
+     .help = "What is logged to stderr, with all that is more severe."},
+    {.name = "log.format", .type = CONFIG_ENUM, .offset = AT(log.format),
+     .initial = "text", .words = format_words,
+     .help = "One line of text, or one JSON object, per message."},
+    {.name = "log.access", .type = CONFIG_BOOL, .offset = AT(log.access),
+     .initial = "false",
+     .help = "Whether every request is logged."},
+
+    {.name = "drain.timeout", .type = CONFIG_DURATION, .offset = AT(drain_timeout_ms),
+     .max = HOUR, .initial = "10s",
+     .help = "Time over which the streams are closed when the daemon stops."},
+};
+
+static const struct config_key rule_keys[] = {
+    {.name = "match", .type = CONFIG_STRING, .offset = IN_RULE(match),
+     .min = 1, .max = MATCH_MAX, .required = true, .what = "a glob of 1 to 255 bytes",
+     .help = "The channels, as a Redis glob: * ? [a-c] [^e], backslash."},
+    {.name = "payload", .type = CONFIG_ENUM, .offset = IN_RULE(payload),
+     .initial = "auto", .words = payload_words,
+     .help = "Whether payloads may be envelopes with data, event, id, retry; raw where users "
+             "write the text."},
+    {.name = "slow", .type = CONFIG_ENUM, .offset = IN_RULE(slow),
+     .initial = "resume", .words = slow_words,
+     .help = "What a client that cannot keep up gets: everything in its own time, the newest "
+             "only, or a close."},
+    {.name = "anonymous", .type = CONFIG_BOOL, .offset = IN_RULE(anonymous),
+     .initial = "false",
+     .help = "Whether clients without a token may listen where auth is optional."},
+    {.name = "history.events", .type = CONFIG_UINT, .offset = IN_RULE(history.events),
+     .max = EVENTS_MAX, .help = "As history.events, which it overrides."},
+    {.name = "history.bytes", .type = CONFIG_SIZE, .offset = IN_RULE(history.bytes),
+     .max = 1024 * GIB, .help = "As history.bytes, which it overrides."},
+    {.name = "history.age", .type = CONFIG_DURATION, .offset = IN_RULE(history.age_ms),
+     .max = YEAR, .help = "As history.age, which it overrides."},
+};
+/* clang-format on */
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+_Static_assert(COUNT(keys) <= CONFIG_KEYS_MAX, "struct config_build has an origin for each key");
+
+const struct config_table config_table = {keys, COUNT(keys)};
+const struct config_table config_rule_table = {rule_keys, COUNT(rule_keys)};
+
+const struct config_key *config_find(const struct config_table *t, const char *name)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (strcmp(t->keys[i].name, name) == 0)
+            return &t->keys[i];
+    }
+    return NULL;
+}
+
+bool config_is_group(const struct config_table *t, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < t->count; i++) {
+        if (len > 0 && strncmp(t->keys[i].name, name, len) == 0 && t->keys[i].name[len] == '.')
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,136 @@
+"""Clients that do not read: they cost little, disturb nobody, and learn what they lost."""
+
+import time
+
+import pytest
+from harness import SANITIZER, check_gap, fd_count, numbers, poll_until, rss_kib, scaled, settle
+
+BLOCK = "x" * 64_000
+
+
+def publish_blocks(redis, channel, first, last):
+    """Numbered messages of 64 KB, a few at a time."""
+    for n in range(first, last + 1):
+        redis.publish(channel, f"{n}:{BLOCK}")
+
+
+def heads(stream):
+    return [d.split(":")[0] for d in stream.data]
+
+
+def fill(tickerd, redis, slow, fast, first=1):
+    """Publish until far more is kept back than sockets and history can hold; the last number."""
+    last = first + 399  # 25 MB
+    for start in range(first, last + 1, 10):
+        publish_blocks(redis, "news", start, start + 9)
+        fast.wait_for(lambda s, n=start + 9: s.data and s.data[-1].startswith(f"{n}:"), 10,
+                      "the fast client keeps up")
+    assert slow.ended is None
+    return last
+
+
+@pytest.mark.threads
+@pytest.mark.both
+def test_a_slow_client_gets_a_gap_and_goes_on(launch, redis):
+    tickerd = launch(sets={"history.events": 20, "history.bytes": "64MiB"})
+    with tickerd.stream("/events/news") as fast, \
+            tickerd.stream("/events/news", rcvbuf=4096) as slow:
+        last = fill(tickerd, redis, slow, fast)
+        assert heads(fast) == numbers(1, last) and fast.gaps == []
+        slow.wait_for(lambda s: s.data and s.data[-1].startswith(f"{last}:"), 20, "the end")
+        got = [int(n) for n in heads(slow)]
+        assert len(slow.gaps) >= 1
+        for gap in slow.gaps:
+            check_gap(gap, ("evicted", "slow"))
+        check_order_around_gaps(slow)
+        assert got[-20:] == list(range(last - 19, last + 1))
+        assert [m.id for m in slow.messages[-20:]] == [m.id for m in fast.messages[-20:]]
+        assert settle(slow, redis, "news")[-1].startswith(f"{last}:")
+
+
+def check_order_around_gaps(stream):
+    """Between gaps every number follows the one before; at a gap some are left out."""
+    expected = 1
+    for event in stream.events[1:]:
+        if event.type == "tickerd:gap":
+            expected = None
+            continue
+        number = int(event.data.split(":")[0])
+        assert expected in (None, number), f"{number} where {expected} was due"
+        expected = number + 1
+
+
+@pytest.mark.both
+def test_a_lagging_client_loses_nothing_that_is_kept(launch, redis):
+    """It stalls for as long as it likes; while the history holds, there is no gap."""
+    tickerd = launch(sets={"history.events": 1000, "history.bytes": "64MiB"})
+    with tickerd.stream("/events/news", rcvbuf=4096) as slow:
+        publish_blocks(redis, "news", 1, 200)
+        with tickerd.stream("/events/other") as other:
+            assert settle(other, redis, "other") == []
+        slow.wait_for(lambda s: len(s.messages) == 200, 20, "all messages")
+        assert heads(slow) == numbers(1, 200) and slow.gaps == []
+
+
+def test_slow_clients_cost_no_memory(launch, redis):
+    """A hundred stalled clients hold positions in one log, not copies of it."""
+    tickerd = launch(sets={"history.events": 100, "history.bytes": "16MiB"}, log_level="info")
+    with tickerd.stream("/events/news") as fast:
+        publish_blocks(redis, "news", 1, 200)
+        fast.wait_for(lambda s: len(s.messages) == 200, 20, "warming up")
+        before = rss_kib(tickerd.pid)
+        slow = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(100)]
+        publish_blocks(redis, "news", 201, 400)
+        fast.wait_for(lambda s: len(s.messages) == 400, 30, "the fast client keeps up")
+        grown = rss_kib(tickerd.pid) - before
+        for stream in slow:
+            stream.close(reset=True)
+    if SANITIZER is None:
+        assert grown < 8 * 1024, f"{grown} KiB for 100 stalled clients"
+
+
+@pytest.mark.threads
+@pytest.mark.both
+def test_write_timeout_closes_a_dead_peer(launch, redis):
+    tickerd = launch(sets={"history.events": 5, "history.bytes": "64MiB",
+                           "limits.write_timeout": "1s"})
+    with tickerd.stream("/events/news") as fast:
+        settle(fast, redis, "news")
+        base = fd_count(tickerd.pid)
+        dead = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(3)]
+        assert fd_count(tickerd.pid) == base + 3
+        fill(tickerd, redis, dead[0], fast)
+        poll_until(lambda: fd_count(tickerd.pid) == base, scaled(10),
+                   lambda: f"the dead peers are closed\n{tickerd.log()[-1000:]}")
+        assert fast.ended is None and fast.gaps == []
+        for stream in dead:
+            stream.close()
+
+
+def test_a_slow_reader_that_moves_is_not_closed(launch, redis):
+    """write_timeout is for frames that have left the log, not for clients that are just slow."""
+    tickerd = launch(sets={"limits.write_timeout": "500ms", "history.bytes": "64MiB"})
+    with tickerd.stream("/events/news", rcvbuf=4096) as slow, \
+            tickerd.stream("/events/clock") as clock:
+        publish_blocks(redis, "news", 1, 100)
+        assert settle(clock, redis, "clock") == []
+        until = time.monotonic() + 2
+        while time.monotonic() < until:  # a trickle, for longer than the time-out
+            slow.pump(0.05, size=512)
+        slow.wait_for(lambda s: len(s.messages) == 100, 20, "all messages")
+        assert slow.gaps == []
+
+
+@pytest.mark.both
+def test_a_slow_client_does_not_delay_others(launch, redis):
+    tickerd = launch(sets={"history.events": 10, "history.bytes": "64MiB"}, workers=1)
+    stalled = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(20)]
+    with tickerd.stream("/events/news") as fast:
+        fill(tickerd, redis, stalled[0], fast)
+        for n in range(50):
+            redis.publish("ping", str(n))
+        redis.publish("news", "end")
+        fast.wait_data("end")
+        assert fast.gaps == []
+    for stream in stalled:
+        stream.close(reset=True)
