@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/capacity.h"
@@ -13,7 +14,7 @@
 #include "tickerd/daemon/worker.h"
 #include "tickerd/net/listener.h"
 
-enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10 };
+enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
 
 struct server {
     const struct config *config;
@@ -43,6 +44,20 @@ static void close_handles(struct server *s)
     uv_close((uv_handle_t *)&s->interrupt, NULL);
     uv_close((uv_handle_t *)&s->hangup, NULL);
     uv_close((uv_handle_t *)&s->ended, NULL);
+    uv_stop(&s->loop);
+}
+
+/* Let the loop finish closing. A name look-up that hangs cannot be cancelled; the process does not
+ * wait for it. */
+static bool finish_loop(struct server *s)
+{
+    uint64_t deadline = clock_mono_us() + FINISH_US;
+    while (uv_run(&s->loop, UV_RUN_NOWAIT) != 0) {
+        if (clock_mono_us() > deadline)
+            return false;
+        (void)usleep(FINISH_PAUSE_US);
+    }
+    return uv_loop_close(&s->loop) == 0;
 }
 
 static void on_ended_check(uv_timer_t *timer)
@@ -243,12 +258,10 @@ int server_run(const struct config *config)
         sum_up(&s);
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);
-    if (!s.closed) {
-        close_handles(&s);
-        (void)uv_run(&s.loop, UV_RUN_DEFAULT);
-    }
+    close_handles(&s);
+    if (!finish_loop(&s))
+        _exit(status);
     hub_destroy(s.hub);
-    (void)uv_loop_close(&s.loop);
     release(&s);
     return status;
 }

@@ -100,7 +100,7 @@ static void check_drained(struct worker *w, uint64_t now)
     if (!w->fanout.draining || w->stopping)
         return;
     uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + DRAIN_GRACE_US;
-    if (w->public.http.count == 0 || now - w->fanout.drain_start_us > span)
+    if (!http1_busy(&w->public.http) || now - w->fanout.drain_start_us > span)
         stop_loop(w);
 }
 

@@ -221,6 +221,11 @@ void http1_close(struct http1 *h)
     }
 }
 
+bool http1_busy(const struct http1 *h)
+{
+    return !list_empty(&h->streaming) || !list_empty(&h->lingering);
+}
+
 void http1_finish(struct http1 *h)
 {
     free(h->input);

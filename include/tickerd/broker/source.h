@@ -27,7 +27,8 @@ struct source_events {
      * came by. The bytes are valid during the call only. */
     void (*on_message)(void *ctx, const char *pattern, size_t pattern_len, const char *channel,
                        size_t channel_len, const char *payload, size_t payload_len);
-    /* A subscription took effect (`on`), or ended after an unsubscribe (!on). */
+    /* A subscription took effect (`on`), or ended after an unsubscribe (!on); the latter follows
+     * only an earlier `on` of the same connection. */
     void (*on_acked)(void *ctx, enum source_sub kind, const char *name, size_t len, bool on);
     /* The server refused a subscription; `error` is its text. */
     void (*on_refused)(void *ctx, enum source_sub kind, const char *name, size_t len,
@@ -45,7 +46,8 @@ struct source_events {
 struct source;
 
 struct source_ops {
-    /* Want or no longer want a subscription. Idempotent. While connected it is sent at once.
+    /* Want or no longer want a subscription. Idempotent. While connected it is sent as soon as
+     * the name's command before it has been answered; of several wishes only the last counts.
      * Returns 0 or ERR_NOMEM (nothing changed). */
     int (*subscribe)(struct source *s, enum source_sub kind, const char *name, size_t len);
     void (*unsubscribe)(struct source *s, enum source_sub kind, const char *name, size_t len);

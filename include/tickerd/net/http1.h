@@ -45,6 +45,9 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
 /* Close every connection at once; their memory is freed by the loop. */
 void http1_close(struct http1 *h);
 
+/* Whether anybody is still owed bytes or a proper end. */
+bool http1_busy(const struct http1 *h);
+
 /* After the loop has run. */
 void http1_finish(struct http1 *h);
 
