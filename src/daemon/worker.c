@@ -146,8 +146,9 @@ static int start_listeners(struct worker *w)
 struct worker *worker_create(const struct worker_options *options)
 {
     struct worker *w = calloc(1, sizeof *w);
-    uint64_t seed = 1;
-    (void)getrandom(&seed, sizeof seed, GRND_NONBLOCK);
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = clock_mono_us(); /* spreads retries well enough */
     /* Only at start-up, where running out of memory ends the process: no way back is needed. */
     if (w == NULL || uv_loop_init(&w->loop) != 0)
         abort();

@@ -71,7 +71,7 @@ WRONG = [
     ({"cors": {"origins": ["example.org/x"]}}, r"cors\.origins"),
     ({"resume": {"window": "1s"}}, r"resume\.window"),
     ({"log": {"level": "loud"}}, r"log\.level"),
-    ("[]", r""), ("", r""), ("{", r"(?i)line"), ('{"a":1,}', r"(?i)line"),
+    ("[]", r""), ("", r""), ("{", r"\.json:1\b"), ('{"a":1,}', r"\.json:1\b"),
     ('{"history":{"events":5,"events":6}}', r"events"),
 ]
 

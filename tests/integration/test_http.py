@@ -298,7 +298,7 @@ def test_an_ipv6_listener(launch, redis):
 
 @pytest.mark.workers
 def test_several_listeners(launch, redis):
-    tickerd = launch(listen=("127.0.0.1:0", "127.0.0.1:0"))
+    tickerd = launch(listen=("127.0.0.1:0", "127.0.0.2:0"))
     assert len(set(tickerd.addresses)) == 2
     for address in tickerd.addresses:
         with tickerd.stream("/events/news", address=address) as stream:

@@ -37,14 +37,14 @@ def test_replay_meets_live(launch, flood):
     rate = {None: 10_000, "asan": 10_000, "tsan": 3_000}[SANITIZER]
     count = rate * 2
     tickerd = launch(sets=BIG_HISTORY, log_level="info")
-    with tickerd.stream("/events/news") as keeper:
+    with tickerd.stream("/events?channel=news&pattern=n*") as keeper:
         start = keeper.events[0].id
         publisher = flood(["news"], rate=rate, count=count)
         streams = []
         for n in range(20):
             keeper.wait_messages(len(keeper.messages) + rate // 20, timeout=20)
             options = [("/events/news?history=all", None),
-                       ("/events?pattern=ne*&history=100", None),
+                       ("/events?pattern=n*&history=100", None),
                        ("/events/news", start), ("/events/news", keeper.last_id),
                        ("/events?pattern=n*&channel=news", keeper.messages[len(streams)].id)]
             target, last_id = options[n % len(options)]
@@ -154,7 +154,8 @@ def test_everything_at_once(launch, redis, flood):
     """Subscribers of many kinds come and go under load, on demand and with a short history."""
     tickerd = launch(mode="on-demand", sets={"redis.linger": "0s", "history.events": 200},
                      log_level="info")
-    keeper = tickerd.stream("/events?channel=a&channel=b&channel=c", parse=False)
+    keeper = tickerd.stream("/events?channel=a&channel=b&channel=c")
+    keeper.parse = False
     publisher = flood(["a", "b", "c", "d"], rate=2000)
     targets = ("/events/a", "/events?pattern=*", "/events?channel=b&pattern=b*&channel=d",
                "/events/c?history=5", "/events?pattern=%5Bad%5D&format=json")

@@ -65,8 +65,9 @@ class SseParser:
 
     @property
     def clean(self):
-        """Whether the bytes so far end on a block boundary (comments count as such)."""
-        return not self._buffer and not self._raw
+        """Whether nothing would be lost if the stream ended here: no line and no block is begun.
+        Comments, and a retry line on its own, take effect at their line end."""
+        return not self._buffer and all(name == "retry" for name, _ in self._fields)
 
     @property
     def partial(self):
