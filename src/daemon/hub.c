@@ -107,8 +107,8 @@ static void on_up(void *ctx)
 {
     struct hub *h = ctx;
     begin_turn(h);
-    log_info(h->was_up ? "Redis is back: what was missed meanwhile is announced as a gap"
-                       : "Redis is connected and subscribed");
+    if (h->was_up) /* the source has logged that it is connected */
+        log_info("Redis is back: what was missed meanwhile is announced as a gap");
     h->was_up = true;
     registry_up(&h->registry);
     end_turn(h);
@@ -118,7 +118,7 @@ static void on_down(void *ctx, const char *reason, unsigned long long last_heard
 {
     struct hub *h = ctx;
     begin_turn(h);
-    log_error("Redis is not available: %s; trying again", reason);
+    log_debug("the source is down: %s", reason);
     uint64_t now = hubclock_now(&h->registry.clock);
     uint64_t mono = clock_mono_us();
     uint64_t ago = last_heard_us == 0 || last_heard_us > mono ? 0 : mono - last_heard_us;

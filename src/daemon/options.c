@@ -176,7 +176,7 @@ void options_help(struct buf *out)
     buf_str(out, "\nSignals:\n"
                  "  TERM, INT          Close the streams over drain.timeout and exit; a second one "
                  "exits at once.\n"
-                 "  HUP                Read the configuration again.\n"
+                 "  HUP                Ignored: a changed configuration needs a restart.\n"
                  "\nEnvironment:\n"
                  "  " CONFIG_ENV_REDIS_URL "  Stands in for redis.url; --redis beats it, it beats "
                  "the file.\n"

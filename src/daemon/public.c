@@ -7,6 +7,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/daemon/access.h"
 #include "tickerd/wire/cors.h"
 #include "tickerd/wire/target.h"
 
@@ -85,6 +86,7 @@ static void put_cors(struct buf *out, const struct exchange *x)
 static void begin(struct buf *out, const struct exchange *x, int status)
 {
     buf_reset(out);
+    access_status(http1_user(x->conn), status);
     buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, status_text(status), date_now(x->p));
     put_cors(out, x);
 }
@@ -265,9 +267,16 @@ static void answer_target(struct exchange *x, const struct target *t)
     }
 }
 
+static void note_access(const struct exchange *x)
+{
+    if (x->p->config->log.access)
+        http1_set_user(x->conn, access_begin(http1_fd(x->conn), x->request));
+}
+
 static void on_request(void *ctx, struct conn *conn, const struct httpreq *request)
 {
     struct exchange x = {ctx, conn, request, httpreq_accepts_stream(request)};
+    note_access(&x);
     enum http_method method = httpreq_method(request);
     if (method == HTTP_M_OTHER) {
         reply_error(&x, 405, "method_not_allowed",
@@ -297,15 +306,17 @@ static void on_bad_request(void *ctx, struct conn *conn, const struct httpreq_er
                            bool accepts_stream)
 {
     struct exchange x = {ctx, conn, NULL, accepts_stream};
+    note_access(&x);
     reply_error(&x, error->status, error->code, error->message,
                 error->status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "");
 }
 
-static void on_closed(void *ctx, bool was_stream)
+static void on_closed(void *ctx, const struct http1_end *end)
 {
     struct public *p = ctx;
+    access_end(end->user, end->events, end->bytes);
     capacity_leave(&p->capacity->connections);
-    if (was_stream)
+    if (end->was_stream)
         capacity_leave(&p->capacity->streams);
 }
 

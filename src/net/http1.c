@@ -24,6 +24,7 @@ struct conn {
     struct link link; /* in the server's list for its state */
     uint64_t since_us;
     struct httpreq *request; /* while reading */
+    void *user; /* the caller's */
     struct session session;
     int fd;
     uint8_t state;
@@ -67,7 +68,8 @@ static void conn_close(struct conn *c)
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd);
     c->http->count--;
-    c->http->events->on_closed(c->http->ctx, c->was_stream);
+    struct http1_end end = {c->was_stream, c->session.events, c->session.bytes, c->user};
+    c->http->events->on_closed(c->http->ctx, &end);
 }
 
 /* All is said: FIN, then wait for the peer's, so that it reads everything before the end. */
@@ -263,6 +265,21 @@ void http1_reply(struct conn *c, const char *bytes, size_t len)
         conn_close(c);
     else
         conn_linger(c);
+}
+
+int http1_fd(const struct conn *c)
+{
+    return c->fd;
+}
+
+void http1_set_user(struct conn *c, void *user)
+{
+    c->user = user;
+}
+
+void *http1_user(const struct conn *c)
+{
+    return c->user;
 }
 
 struct session *http1_stream(struct conn *c, struct transport **transport)

@@ -246,8 +246,6 @@ static void put_help(struct buf *out, const struct config_key *key, const char *
         buf_printf(&text, "%s%s", i == 0 ? " One of: " : ", ", key->words[i]);
     if (key->words != NULL)
         buf_byte(&text, '.');
-    if (key->fixed)
-        buf_str(&text, " A reload cannot change it.");
     put_wrapped(out, buf_cstr(&text), column);
     buf_finish(&name);
     buf_finish(&text);

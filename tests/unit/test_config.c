@@ -132,7 +132,6 @@ static void has_the_documented_defaults(void **state)
     assert_int_equal(c->drain_timeout_ms, 10000);
     assert_int_equal(c->rule_default.payload, PAYLOAD_AUTO);
     assert_int_equal(c->rule_default.slow, SLOW_RESUME);
-    assert_false(c->rule_default.anonymous);
     assert_int_equal(c->rule_default.history.events, 1000);
     config_destroy(c);
     config_destroy(NULL);
@@ -221,9 +220,9 @@ static void check_round_trip(struct config *c)
 }
 
 static const char rules_text[] =
-    "[{\"match\":\"user.*\",\"payload\":\"raw\",\"slow\":\"latest\",\"anonymous\":true,"
+    "[{\"match\":\"user.*\",\"payload\":\"raw\",\"slow\":\"resume\","
     "\"history\":{\"events\":0,\"bytes\":\"2MiB\",\"age\":\"1s\"}},"
-    "{\"match\":\"log.[a-c]\",\"payload\":\"envelope\",\"slow\":\"disconnect\","
+    "{\"match\":\"log.[a-c]\",\"payload\":\"envelope\",\"slow\":\"resume\","
     "\"history\":{\"events\":7}},{\"match\":\"q\\\"*\"}]";
 
 static void print_is_taken_back(void **state)
@@ -252,15 +251,14 @@ static void reads_rules(void **state)
     const struct channel_rule *r = config_rule(c, "user.1/x", 8);
     assert_ptr_equal(r, &c->rules[0]);
     assert_int_equal(r->payload, PAYLOAD_RAW);
-    assert_int_equal(r->slow, SLOW_LATEST);
-    assert_true(r->anonymous);
+    assert_int_equal(r->slow, SLOW_RESUME);
     assert_int_equal(r->history.events, 0);
     assert_int_equal(r->history.bytes, 2 << 20);
     assert_int_equal(r->history.age_ms, 1000);
     r = config_rule(c, "log.b", 5);
     assert_ptr_equal(r, &c->rules[1]);
     assert_int_equal(r->payload, PAYLOAD_ENVELOPE);
-    assert_int_equal(r->slow, SLOW_DISCONNECT);
+    assert_int_equal(r->slow, SLOW_RESUME);
     assert_int_equal(r->history.events, 7);
     assert_int_equal(r->history.bytes, 99);
     assert_int_equal(r->history.age_ms, 300000);
@@ -269,7 +267,6 @@ static void reads_rules(void **state)
     assert_int_equal(r->match_len, 3);
     assert_int_equal(r->payload, PAYLOAD_AUTO);
     assert_int_equal(r->slow, SLOW_RESUME);
-    assert_false(r->anonymous);
     r = config_rule(c, "other", 5);
     assert_ptr_equal(r, &c->rule_default);
     assert_int_equal(r->history.events, 3);

@@ -15,6 +15,14 @@
 
 struct conn; /* one connection */
 
+/* What became of a connection. */
+struct http1_end {
+    bool was_stream;
+    uint64_t events; /* written to the stream */
+    uint64_t bytes;
+    void *user; /* as set by http1_set_user */
+};
+
 struct http1_events {
     /* A request is complete. Must call http1_reply or http1_stream. The request lives as long as
      * the call. */
@@ -22,8 +30,8 @@ struct http1_events {
     /* It could not be read, or took too long. Must call http1_reply. */
     void (*on_bad_request)(void *ctx, struct conn *c, const struct httpreq_error *error,
                            bool accepts_stream);
-    /* The connection is gone for good. */
-    void (*on_closed)(void *ctx, bool was_stream);
+    /* The connection is gone for good; `end` is valid during the call. */
+    void (*on_closed)(void *ctx, const struct http1_end *end);
 };
 
 struct http1 {
@@ -56,6 +64,13 @@ void http1_accept(struct http1 *h, int fd);
 
 /* Answer with these bytes (head and body) and close. */
 void http1_reply(struct conn *c, const char *bytes, size_t len);
+
+/* The connection's socket, for its peer's address. */
+int http1_fd(const struct conn *c);
+
+/* Hang something of the caller's on the connection; it comes back in on_closed. */
+void http1_set_user(struct conn *c, void *user);
+void *http1_user(const struct conn *c);
 
 /* Turn the connection into a stream. The session is zeroed memory inside the connection, for
  * session_open with this transport. If session_open fails, call http1_reply. */

@@ -14,7 +14,8 @@
 #include "tickerd/wire/envelope.h"
 
 enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
-enum slow_policy { SLOW_RESUME, SLOW_LATEST, SLOW_DISCONNECT };
+/* What happens to a client that cannot keep up. Others will join this one. */
+enum slow_policy { SLOW_RESUME };
 
 struct history_limits {
     uint32_t events; /* per channel; 0 keeps none but the newest */
@@ -28,7 +29,6 @@ struct channel_rule {
     size_t match_len;
     enum payload_mode payload;
     enum slow_policy slow;
-    bool anonymous;
     struct history_limits history;
 };
 
