@@ -76,7 +76,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
 
-.PHONY: all help release debug asan tsan units check install uninstall clean format lint
+.PHONY: all help release debug asan tsan units check bench bench-tools install uninstall clean format lint
 .DELETE_ON_ERROR:
 
 all: $(BINARY)
@@ -86,6 +86,7 @@ help:
 	@echo 'make debug|asan|tsan  build/<kind>/tickerd'
 	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
 	@echo 'make check            every test (scripts/test.sh)'
+	@echo 'make bench            CPU and memory against bare floors (BENCH_ARGS=--quick)'
 	@echo 'make lint             formatting, layers, clang-tidy, cppcheck'
 	@echo 'make format           clang-format in place'
 	@echo 'make install PREFIX=/usr/local DESTDIR= ; make uninstall'
@@ -116,6 +117,18 @@ $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(UNIT_HELP) $(LIB_OBJS)
 
 .SECONDARY:
 units: $(UNITS)
+
+BENCH := $(patsubst %,$(OUT)/bench/%,subscribers publisher floor)
+
+$(OUT)/bench/%: $(OUT)/tests/bench/%.o $(OUT)/tests/bench/tool.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs hiredis)
+
+bench-tools: $(BENCH)
+
+# BENCH_ARGS=--quick for a smoke run; --help lists the rest.
+bench: $(BINARY) $(BENCH)
+	python3 tests/bench/run.py --tickerd $(BINARY) --tools $(OUT)/bench $(BENCH_ARGS)
 
 check:
 	scripts/test.sh

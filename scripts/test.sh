@@ -140,9 +140,9 @@ integration() {
     step 'build release' make -s -j"$jobs" CC=gcc
     step 'build asan' make -s -j"$jobs" CC=gcc KIND=asan
     step 'build tsan' make -s -j"$jobs" CC=gcc KIND=tsan
-    pytest_part 'integration (AddressSanitizer)' build/asan/tickerd 'not heavy' 2
-    pytest_part 'integration, threads (ThreadSanitizer)' build/tsan/tickerd 'threads' 2
-    pytest_part 'integration, heavy (release)' build/tickerd 'heavy' 1
+    pytest_part 'integration (AddressSanitizer, UndefinedBehaviorSanitizer)' build/asan/tickerd '' 2
+    pytest_part 'integration with threads (ThreadSanitizer)' build/tsan/tickerd threads 2
+    pytest_part 'integration, memory and load (release)' build/tickerd release 1
 }
 
 browser() {

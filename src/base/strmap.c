@@ -65,6 +65,11 @@ static uint64_t siphash(const uint64_t key[2], const char *data, size_t len)
 void strmap_init(struct strmap *m)
 {
     *m = (struct strmap){.slots = NULL, .mask = 0, .count = 0, .key = {0, 0}};
+}
+
+/* Only when the first slots are made: most maps of a request stay empty and should cost nothing. */
+static void draw_key(struct strmap *m)
+{
     /* Without entropy the map still works; only its resistance to chosen names is gone. */
     if (getrandom(m->key, sizeof m->key, GRND_NONBLOCK) != (ssize_t)sizeof m->key)
         m->key[0] = (uint64_t)(uintptr_t)m;
@@ -96,6 +101,8 @@ static int resize(struct strmap *m, size_t slots)
     struct strmap_entry *fresh = calloc(slots, sizeof *fresh);
     if (fresh == NULL)
         return ERR_NOMEM;
+    if (old == NULL)
+        draw_key(m);
     m->slots = fresh;
     m->mask = slots - 1;
     for (size_t i = 0; i < old_slots; i++) {

@@ -29,8 +29,7 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
 
 void fanout_finish(struct fanout *f)
 {
-    list_each(&f->all, it)
-    {
+    list_each(&f->all, it) {
         session_end(container_of(it, struct session, all), true);
     }
     replica_finish(&f->replica);
@@ -60,8 +59,7 @@ uint32_t fanout_retry_ms(struct fanout *f, uint64_t now_us)
 
 void fanout_view_ready(struct fanout *f, struct view *v)
 {
-    list_each(&v->subs, it)
-    {
+    list_each(&v->subs, it) {
         struct session *s = container_of(it, struct sub, link)->session;
         if (s->state != SESSION_WAITING || !session_ready(s))
             continue;
@@ -85,8 +83,7 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
     start_ready(f, now_us);
     if (!list_empty(&r->marks->dirty)) { /* concerns everybody */
         list_remove(&r->marks->dirty);
-        list_each(&f->all, it)
-        {
+        list_each(&f->all, it) {
             session_flush(container_of(it, struct session, all), now_us);
         }
     }
@@ -94,8 +91,7 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
     while ((first = list_first(&r->dirty)) != NULL) {
         struct view *v = container_of(first, struct view, dirty);
         list_remove(&v->dirty);
-        list_each(&v->subs, it)
-        {
+        list_each(&v->subs, it) {
             session_flush(container_of(it, struct sub, link)->session, now_us);
         }
     }
@@ -143,8 +139,7 @@ static void retire_old(struct fanout *f, uint64_t now_us)
     uint64_t after = f->config->stream.max_age_ms * US_PER_MS;
     if (after == 0)
         return;
-    list_each(&f->all, it)
-    {
+    list_each(&f->all, it) {
         struct session *s = container_of(it, struct session, all);
         if (now_us - s->started_us < after)
             return;
@@ -159,8 +154,7 @@ static void drain_some(struct fanout *f, uint64_t now_us)
     uint64_t gone = now_us - f->drain_start_us;
     size_t may_stay = gone >= span ? 0 : (size_t)(f->drain_total * (span - gone) / span);
     size_t to_go = f->count > may_stay ? f->count - may_stay : 0;
-    list_each(&f->all, it)
-    {
+    list_each(&f->all, it) {
         struct session *s = container_of(it, struct session, all);
         if (to_go == 0)
             return;

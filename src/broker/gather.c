@@ -5,13 +5,6 @@
 
 #include "tickerd/base/err.h"
 
-enum { CURSORS_MAX = 1024 + 1 };
-
-struct cursor {
-    const struct ring *ring;
-    uint32_t i;
-};
-
 /* A gap being gathered: holes that follow one another without an event between become one. */
 struct pending_gap {
     bool open;
@@ -48,6 +41,9 @@ void batch_finish(struct batch *b)
 {
     free(b->items);
     free(b->copy);
+    free(b->cursors);
+    b->cursors = NULL;
+    b->cursor_room = 0;
     buf_finish(&b->text);
     b->items = NULL;
     b->copy = NULL;
@@ -146,9 +142,9 @@ static bool hole_hidden(const struct replay *replay, uint64_t seq, const struct 
 {
     if (replay == NULL || seq > replay->until)
         return false;
-    if (h->made > replay->until)
+    if (h->made > (h->made & HOLE_COUNTED ? replay->evictions | HOLE_COUNTED : replay->until))
         return false;
-    if (h->reason != GAP_OVERSIZE && h->reason != GAP_UPSTREAM)
+    if (!h->never_kept)
         return true;
     const struct replay_start *start =
         h->channel == NULL ? NULL : strmap_get(&replay->starts, h->channel->bytes, h->channel->len);
@@ -169,7 +165,8 @@ static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, co
     struct pending_gap *gap = &w->gap;
     if (hole_hidden(w->reader->replay, seq, h))
         return true;
-    bool melts = gap->open && (gap->ring == ring || gap->channel == NULL || h->channel == NULL);
+    bool melts = gap->open && (gap->ring == ring || gap->channel == NULL || h->channel == NULL ||
+                               gap->to == seq || name_equal(gap->channel, h->channel));
     if (gap->open && !melts && !flush_gap(w))
         return false;
     if (!gap->open)
@@ -225,12 +222,25 @@ static struct cursor *lowest(struct cursor *cursors, size_t n)
             continue;
         const struct entry *e = ring_at(c->ring, c->i);
         if (best == NULL || entry_seq(e) < entry_seq(first) ||
-            (entry_seq(e) == entry_seq(first) && entry_is_hole(first))) {
+            (entry_seq(e) == entry_seq(first) && entry_is_hole(first) && !entry_is_hole(e))) {
             best = c;
             first = e;
         }
     }
     return best;
+}
+
+/* Leave behind what stands at `seq`. Holes there are one gap, but it must name what each of them
+ * names: in another view more may have melted into it. */
+static void pass(struct walk *w, struct cursor *c, uint64_t seq, bool hole)
+{
+    for (; c->i < c->ring->count; c->i++) {
+        const struct entry *e = ring_at(c->ring, c->i);
+        if (entry_seq(e) > seq)
+            return;
+        if (hole && entry_is_hole(e))
+            (void)visit_hole(w, c->ring, seq, e->u.hole);
+    }
 }
 
 static void walk_many(struct walk *w, struct cursor *cursors, size_t n)
@@ -243,11 +253,8 @@ static void walk_many(struct walk *w, struct cursor *cursors, size_t n)
         uint64_t seq = entry_seq(e);
         if (!visit(w, c->ring, e))
             return;
-        for (size_t k = 0; k < n; k++) { /* the same event in overlapping views goes once */
-            while (cursors[k].i < cursors[k].ring->count &&
-                   entry_seq(ring_at(cursors[k].ring, cursors[k].i)) <= seq)
-                cursors[k].i++;
-        }
+        for (size_t k = 0; k < n; k++) /* the same event in overlapping views goes once */
+            pass(w, &cursors[k], seq, entry_is_hole(e));
     }
 }
 
@@ -258,7 +265,7 @@ static size_t open_cursors(struct cursor *cursors, const struct replica *r,
     const struct ring *marks = &r->marks->ring;
     if (ring_head(marks) > reader->position)
         cursors[n++] = (struct cursor){marks, ring_after(marks, reader->position)};
-    for (size_t k = 0; k < reader->sub_count && n < CURSORS_MAX; k++) {
+    for (size_t k = 0; k < reader->sub_count; k++) {
         const struct ring *ring = &reader->subs[k].view->ring;
         if (ring_head(ring) > reader->position)
             cursors[n++] = (struct cursor){ring, ring_after(ring, reader->position)};
@@ -291,20 +298,49 @@ static void start_batch(struct batch *b, const struct reader *reader)
     b->format = reader->format;
 }
 
+static bool all_loaded(const struct reader *reader)
+{
+    for (size_t k = 0; k < reader->sub_count; k++) {
+        if (!reader->subs[k].view->loaded)
+            return false;
+    }
+    return true;
+}
+
+static bool reserve_cursors(struct batch *b, size_t count)
+{
+    if (count <= b->cursor_room)
+        return true;
+    struct cursor *more = realloc(b->cursors, count * sizeof *more);
+    if (more == NULL)
+        return false;
+    b->cursors = more;
+    b->cursor_room = count;
+    return true;
+}
+
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader)
 {
     if (serves_again(b, reader))
         return;
     start_batch(b, reader);
+    if (!all_loaded(reader)) {
+        b->more = true;
+        return;
+    }
+    if (!reserve_cursors(b, reader->sub_count + 1)) {
+        batch_clear(b);
+        b->failed = true;
+        return;
+    }
     struct walk w = {.b = b, .r = r, .reader = reader};
     w.position = reader->position;
     w.fp = reader->fp;
-    struct cursor cursors[CURSORS_MAX];
-    size_t n = open_cursors(cursors, r, reader);
+    size_t n = open_cursors(b->cursors, r, reader);
     if (n == 1)
-        walk_one(&w, cursors[0]);
+        walk_one(&w, b->cursors[0]);
     else if (n > 1)
-        walk_many(&w, cursors, n);
+        walk_many(&w, b->cursors, n);
     if (!b->more && !b->failed)
         (void)flush_gap(&w);
     if (b->failed) {

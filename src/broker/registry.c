@@ -42,6 +42,8 @@ int registry_init(struct registry *r, const struct config *config, uint32_t work
 
 void registry_finish(struct registry *r)
 {
+    /* First, so that what is dropped below does not call the source: that is closed by now. */
+    upstream_finish(&r->upstream);
     for (uint32_t w = 0; w < r->worker_count; w++) {
         for (uint32_t v = 0; v < r->workers[w].size; v++)
             interest_drop(r, w, v);
@@ -58,7 +60,6 @@ void registry_finish(struct registry *r)
     strmap_finish(&r->channels);
     strmap_finish(&r->heads);
     ring_finish(&r->marks);
-    upstream_finish(&r->upstream);
     buf_finish(&r->scratch);
     buf_finish(&r->block);
 }
@@ -77,6 +78,32 @@ void registry_post(struct registry *r, uint32_t worker, struct note *n)
 size_t registry_channels(const struct registry *r)
 {
     return strmap_count(&r->channels);
+}
+
+static void add_mark(struct registry *r, enum gap_reason reason)
+{
+    uint64_t seq = hubclock_next(&r->clock);
+    if (ring_push_hole(&r->marks, seq, NULL, reason) != ERR_OK)
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        const struct registry_worker *at = &r->workers[w];
+        const struct interest *i = at->size > VIEW_MARKS ? at->interests[VIEW_MARKS] : NULL;
+        if (i == NULL)
+            continue;
+        struct note n = {.kind = NOTE_HOLE,
+                         .arg = (uint8_t)reason,
+                         .view = VIEW_MARKS,
+                         .gen = i->gen,
+                         .seq = seq};
+        registry_post(r, w, &n);
+    }
+}
+
+/* One for each outage, before the first thing that comes after it. */
+static void mark_outage(struct registry *r)
+{
+    add_mark(r, GAP_UPSTREAM);
+    r->marked = true;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -112,8 +139,7 @@ static struct frame *encode(struct registry *r, struct channel *c, uint64_t seq,
  * has kept. */
 static void deliver(struct registry *r, struct channel *c, struct frame *f)
 {
-    list_each(&c->edges, it)
-    {
+    list_each(&c->edges, it) {
         const struct interest *i = container_of(it, struct edge, of_channel)->interest;
         struct note n = {.kind = NOTE_FRAME, .view = i->view, .gen = i->gen, .ref = frame_ref(f)};
         registry_post(r, i->worker, &n);
@@ -169,9 +195,12 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         metrics_add(r->metrics, METRIC_IGNORED_NAMES, 1);
         return;
     }
+    if (!r->marked) /* the source is coming back: what it lost comes before this */
+        mark_outage(r);
     struct channel *c = channel_get(r, name, len);
     if (c == NULL) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        add_mark(r, GAP_EVICTED); /* nowhere else to note it */
         return;
     }
     if (payload_len > r->config->limits.message_bytes) {
@@ -184,8 +213,29 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
 
 /* ---- the source ------------------------------------------------------------------------------ */
 
+/* Whether an acknowledgement concerns this channel, or the patterns with this literal head. */
+static bool concerns(const struct upstream_topic *t, const char *name, size_t len)
+{
+    return (t->pattern ? len >= t->len : len == t->len) && memcmp(name, t->name, t->len) == 0;
+}
+
+/* The next channel that an acknowledgement concerns; *pos begins with 0. */
+static struct channel *next_concerned(struct registry *r, const struct upstream_topic *t,
+                                      size_t *pos)
+{
+    struct channel *c;
+    if (!t->pattern)
+        return (*pos)++ == 0 ? strmap_get(&r->channels, t->name, t->len) : NULL;
+    while ((c = strmap_next(&r->channels, pos)) != NULL) {
+        if (concerns(t, c->name->bytes, c->name->len))
+            return c;
+    }
+    return NULL;
+}
+
 /* Channels that nothing covers any more are forgotten: what they would miss from now on makes
- * their histories worthless. Those with an interest are always covered or about to be. */
+ * their histories worthless. Those with an interest stay, to be told when they are covered again.
+ */
 static void forget_uncovered(struct registry *r, const struct upstream_topic *t)
 {
     if (!t->pattern) {
@@ -194,43 +244,62 @@ static void forget_uncovered(struct registry *r, const struct upstream_topic *t)
             channel_drop_if_empty(r, c);
         return;
     }
-    list_each(&r->idle, it)
-    {
+    list_each(&r->idle, it) {
         struct channel *c = container_of(it, struct channel, lru);
-        if (c->name->len >= t->len && memcmp(c->name->bytes, t->name, t->len) == 0)
+        if (concerns(t, c->name->bytes, c->name->len))
             channel_drop_if_empty(r, c);
     }
 }
 
-/* Clients of this pattern may have started without waiting any longer; tell them. */
-static void pattern_covered_late(struct registry *r, const struct upstream_topic *t, uint64_t now)
+/* A hole in the views of all patterns under this one whose clients may have started without
+ * waiting any longer. */
+static void confess_to_patterns(struct registry *r, const struct upstream_topic *t, uint64_t now)
 {
-    const struct head *h = strmap_get(&r->heads, t->name, t->len);
-    if (h == NULL)
-        return;
-    list_each(&h->interests, it)
-    {
-        struct interest *i = container_of(it, struct interest, at_head);
-        if (!i->live) {
-            struct note n = {.kind = NOTE_HOLE, .arg = GAP_UPSTREAM, .seq = now};
-            n.view = i->view;
-            n.gen = i->gen;
-            registry_post(r, i->worker, &n);
+    size_t pos = 0;
+    const struct head *h;
+    while (t->pattern && (h = strmap_next(&r->heads, &pos)) != NULL) {
+        if (!concerns(t, h->bytes, h->len))
+            continue;
+        list_each(&h->interests, it) {
+            const struct interest *i = container_of(it, struct interest, at_head);
+            struct note n = {
+                .kind = NOTE_HOLE, .arg = GAP_UPSTREAM, .view = i->view, .gen = i->gen, .seq = now};
+            if (!i->live)
+                registry_post(r, i->worker, &n);
         }
-        interest_refresh(r, i);
     }
 }
 
-static void channel_covered_late(struct registry *r, const struct upstream_topic *t, bool hole)
+/* A subscription is about to count: what nothing has covered until now may have missed something.
+ * The channel may be covered by a pattern, and a pattern by a shorter one. */
+static void confess_late(struct registry *r, const struct upstream_topic *t, uint64_t now)
 {
-    struct channel *c = strmap_get(&r->channels, t->name, t->len);
-    if (c == NULL)
-        return;
-    if (hole)
-        channel_hole(r, c, GAP_UPSTREAM);
-    list_each(&c->edges, it)
-    {
-        interest_refresh(r, container_of(it, struct edge, of_channel)->interest);
+    confess_to_patterns(r, t, now); /* first: what follows is stamped later */
+    size_t pos = 0;
+    struct channel *c;
+    while ((c = next_concerned(r, t, &pos)) != NULL) {
+        if (!upstream_covers(&r->upstream, c->name->bytes, c->name->len))
+            channel_hole(r, c, GAP_UPSTREAM);
+    }
+}
+
+/* Tell whom a subscription that begins or ends leaves with another answer. */
+static void refresh_concerned(struct registry *r, const struct upstream_topic *t)
+{
+    size_t pos = 0;
+    struct channel *c;
+    while ((c = next_concerned(r, t, &pos)) != NULL) {
+        list_each(&c->edges, it) {
+            interest_refresh(r, container_of(it, struct edge, of_channel)->interest);
+        }
+    }
+    const struct head *h;
+    pos = 0;
+    while (t->pattern && (h = strmap_next(&r->heads, &pos)) != NULL) {
+        list_each(&h->interests, it) {
+            if (concerns(t, h->bytes, h->len))
+                interest_refresh(r, container_of(it, struct interest, at_head));
+        }
     }
 }
 
@@ -239,16 +308,15 @@ void registry_acked(struct registry *r, enum source_sub kind, const char *name, 
     struct upstream_topic t;
     if (!upstream_find(&r->upstream, kind, name, len, &t))
         return;
-    bool was_covered = !t.pattern && upstream_covers(&r->upstream, t.name, t.len);
     uint64_t now = hubclock_next(&r->clock);
+    /* While the source is coming back, the mark that will stand behind says all there is to say. */
+    if (on && r->marked)
+        confess_late(r, &t, now);
     (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
-    /* While the source is coming back, the outage's mark says all there is to say. */
     if (!on)
         forget_uncovered(r, &t);
-    else if (r->live && t.pattern)
-        pattern_covered_late(r, &t, now);
-    else if (r->live)
-        channel_covered_late(r, &t, !was_covered);
+    if (r->live)
+        refresh_concerned(r, &t);
     upstream_reap(&r->upstream, &t);
 }
 
@@ -276,25 +344,6 @@ void registry_timeline(struct registry *r)
         send_timeline(r, w);
 }
 
-static void add_mark(struct registry *r, enum gap_reason reason)
-{
-    uint64_t seq = hubclock_next(&r->clock);
-    if (ring_push_hole(&r->marks, seq, NULL, reason) != ERR_OK)
-        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-    for (uint32_t w = 0; w < r->worker_count; w++) {
-        const struct registry_worker *at = &r->workers[w];
-        const struct interest *i = at->size > VIEW_MARKS ? at->interests[VIEW_MARKS] : NULL;
-        if (i == NULL)
-            continue;
-        struct note n = {.kind = NOTE_HOLE,
-                         .arg = (uint8_t)reason,
-                         .view = VIEW_MARKS,
-                         .gen = i->gen,
-                         .seq = seq};
-        registry_post(r, w, &n);
-    }
-}
-
 static void refresh_all(struct registry *r)
 {
     for (uint32_t w = 0; w < r->worker_count; w++) {
@@ -309,19 +358,19 @@ void registry_up(struct registry *r)
 {
     r->live = true;
     if (r->upstream.mode == REDIS_MODE_ON_DEMAND) { /* what was given up while it was away */
-        list_each(&r->idle, it)
-        {
+        list_each(&r->idle, it) {
             channel_drop_if_empty(r, container_of(it, struct channel, lru));
         }
     }
-    add_mark(r, GAP_UPSTREAM);
+    if (!r->marked)
+        mark_outage(r);
     broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = true});
     refresh_all(r);
 }
 
 void registry_down(struct registry *r, uint64_t since)
 {
-    r->live = false;
+    r->live = r->marked = false;
     r->down_since = since;
     metrics_add(r->metrics, METRIC_OUTAGES, 1);
     upstream_down(&r->upstream);
@@ -358,9 +407,9 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
     note_release(n);
 }
 
-void registry_tick(struct registry *r, uint64_t now_us)
+void registry_tick(struct registry *r)
 {
-    upstream_tick(&r->upstream, now_us);
+    upstream_tick(&r->upstream, hubclock_now(&r->clock));
     size_t left = SWEEP_MIN + registry_channels(r) / SWEEP_SHARE;
     if (left > registry_channels(r))
         left = registry_channels(r);

@@ -35,18 +35,32 @@ void channel_destroy(struct registry *r, struct channel *c)
     free(c);
 }
 
-/* What a log that starts empty must confess: in mode on-demand nobody listened before now; else
- * only what stubs have been dropped for. */
+/* What stubs have been dropped for counts in both modes: a subscription that has been there all the
+ * time does not bring them back. */
+bool registry_confession(struct registry *r, bool pattern, const struct name *topic, uint64_t *seq,
+                         enum gap_reason *reason)
+{
+    *seq = 0;
+    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) {
+        *seq = upstream_since(&r->upstream, pattern, topic->bytes, topic->len);
+        *reason = GAP_UNSUBSCRIBED;
+        if (*seq == 0)
+            *seq = hubclock_next(&r->clock);
+    }
+    if (r->watermark > *seq) {
+        *seq = r->watermark;
+        *reason = GAP_EVICTED;
+    }
+    return *seq > 0;
+}
+
 static int confess(struct registry *r, struct channel *c)
 {
-    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) {
-        uint64_t since = upstream_since(&r->upstream, false, c->name->bytes, c->name->len);
-        return ring_push_hole(&c->log.ring, since > 0 ? since : hubclock_next(&r->clock), c->name,
-                              GAP_UNSUBSCRIBED);
-    }
-    if (r->watermark > 0)
-        return ring_push_hole(&c->log.ring, r->watermark, c->name, GAP_EVICTED);
-    return ERR_OK;
+    uint64_t seq;
+    enum gap_reason reason;
+    if (!registry_confession(r, false, c->name, &seq, &reason))
+        return ERR_OK;
+    return ring_push_hole(&c->log.ring, seq, c->name, reason);
 }
 
 struct channel *channel_get(struct registry *r, const char *name, size_t len)
@@ -79,8 +93,7 @@ struct channel *channel_get(struct registry *r, const char *name, size_t len)
 
 static void tell(struct registry *r, const struct channel *c, const struct note *what)
 {
-    list_each(&c->edges, it)
-    {
+    list_each(&c->edges, it) {
         const struct interest *i = container_of(it, struct edge, of_channel)->interest;
         struct note n = *what;
         n.view = i->view;
@@ -151,17 +164,19 @@ static uint64_t relieve(struct registry *r, struct channel *c)
 }
 
 /* The channel to give way: one that nobody listens to, else the least recently used of the others
- * that still keeps more than its newest event. */
+ * that still keeps an event. The newest event of all stays: else a limit that the bare records
+ * exceed would let nothing through any more. */
 static struct channel *victim(const struct registry *r)
 {
-    const struct link *it = list_first(&r->idle);
+    struct link *it = list_first(&r->idle);
     if (it != NULL)
         return container_of(it, struct channel, lru);
-    list_each(&r->used, u)
-    {
-        struct channel *c = container_of(u, struct channel, lru);
-        if (ring_frames(&c->log.ring) > 0)
-            return c;
+    while ((it = list_first(&r->used)) != NULL) {
+        struct channel *c = container_of(it, struct channel, lru);
+        uint32_t frames = ring_frames(&c->log.ring);
+        if (frames > 0)
+            return frames == 1 && it->next == &r->used ? NULL : c;
+        list_remove(it); /* nothing to be had here until its next event */
     }
     return NULL;
 }

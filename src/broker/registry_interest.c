@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "registry_internal.h"
-#include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 
 static void edge_destroy(struct edge *e)
@@ -69,8 +68,7 @@ static bool matches(const struct interest *i, const struct name *name)
 
 static void leave_all(struct channel *c)
 {
-    list_each(&c->edges, it)
-    {
+    list_each(&c->edges, it) {
         edge_destroy(container_of(it, struct edge, of_channel));
     }
 }
@@ -83,8 +81,7 @@ int interests_join(struct registry *r, struct channel *c)
         struct head *h = strmap_get(&r->heads, c->name->bytes, n);
         if (h == NULL)
             continue;
-        list_each(&h->interests, it)
-        {
+        list_each(&h->interests, it) {
             struct interest *i = container_of(it, struct interest, at_head);
             if (matches(i, c->name) && edge_create(c, i) != ERR_OK) {
                 leave_all(c);
@@ -135,16 +132,21 @@ static struct interest **slot(struct registry *r, uint32_t worker, uint32_t view
     return &w->interests[view];
 }
 
-void interest_drop(struct registry *r, uint32_t worker, uint32_t view)
+static struct interest *detach(struct registry *r, uint32_t worker, uint32_t view)
 {
     struct registry_worker *w = &r->workers[worker];
     struct interest *i = view < w->size ? w->interests[view] : NULL;
+    if (i != NULL)
+        w->interests[view] = NULL;
+    return i;
+}
+
+static void interest_destroy(struct registry *r, struct interest *i)
+{
     if (i == NULL)
         return;
-    w->interests[view] = NULL;
     head_remove(r, i);
-    list_each(&i->edges, it)
-    {
+    list_each(&i->edges, it) {
         struct edge *e = container_of(it, struct edge, of_interest);
         struct channel *c = e->channel;
         edge_destroy(e);
@@ -153,10 +155,16 @@ void interest_drop(struct registry *r, uint32_t worker, uint32_t view)
             channel_drop_if_empty(r, c);
         }
     }
-    if (view != VIEW_MARKS)
-        upstream_unwant(&r->upstream, i->pattern, i->topic->bytes, i->topic->len, clock_mono_us());
+    if (i->view != VIEW_MARKS)
+        upstream_unwant(&r->upstream, i->pattern, i->topic->bytes, i->topic->len,
+                        hubclock_now(&r->clock));
     name_unref(i->topic);
     free(i);
+}
+
+void interest_drop(struct registry *r, uint32_t worker, uint32_t view)
+{
+    interest_destroy(r, detach(r, worker, view));
 }
 
 static int link_channel(struct registry *r, struct interest *i)
@@ -205,29 +213,27 @@ static int snapshot_add(struct snapshot *s, const struct ring *ring)
 /* What a pattern must confess beyond what its channels' own logs do. */
 static int confess_pattern(struct registry *r, const struct interest *i, struct ring *out)
 {
-    if (r->upstream.mode == REDIS_MODE_ON_DEMAND) {
-        uint64_t since = upstream_since(&r->upstream, true, i->topic->bytes, i->topic->len);
-        return ring_push_hole(out, since > 0 ? since : hubclock_next(&r->clock), NULL,
-                              GAP_UNSUBSCRIBED);
-    }
-    return r->watermark == 0 ? ERR_OK : ring_push_hole(out, r->watermark, NULL, GAP_EVICTED);
+    uint64_t seq;
+    enum gap_reason reason;
+    if (!registry_confession(r, true, i->topic, &seq, &reason))
+        return ERR_OK;
+    return ring_push_hole(out, seq, NULL, reason);
 }
 
 static struct snapshot *snapshot_pattern(struct registry *r, struct interest *i)
 {
     struct ring own;
     ring_init(&own);
-    size_t total = 1;
-    list_each(&i->edges, it)
-    {
+    bool ok = confess_pattern(r, i, &own) == ERR_OK;
+    size_t total = own.count;
+    list_each(&i->edges, it) {
         struct channel *c = container_of(it, struct edge, of_interest)->channel;
         channel_expire(r, c);
         total += c->log.ring.count;
     }
     struct snapshot *s = snapshot_alloc(r, total);
-    bool ok = s != NULL && confess_pattern(r, i, &own) == ERR_OK && snapshot_add(s, &own) == ERR_OK;
-    list_each(&i->edges, it)
-    {
+    ok = ok && s != NULL && snapshot_add(s, &own) == ERR_OK;
+    list_each(&i->edges, it) {
         struct channel *c = container_of(it, struct edge, of_interest)->channel;
         ok = ok && snapshot_add(s, &c->log.ring) == ERR_OK;
     }
@@ -281,40 +287,39 @@ static struct interest *interest_create(struct registry *r, uint32_t worker, con
     return i;
 }
 
-/* Out of memory: the worker gets nothing for this view, and its sessions start after their
- * deadline with what little there is; a later interest tries again. */
-static void give_up(struct registry *r, uint32_t worker, uint32_t view)
+static int link_interest(struct registry *r, struct interest *i)
 {
-    metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-    interest_drop(r, worker, view);
+    if (i->view == VIEW_MARKS)
+        return ERR_OK;
+    return i->pattern ? link_pattern(r, i) : link_channel(r, i);
 }
 
-void interest_take(struct registry *r, uint32_t worker, const struct note *n)
+/* Make the interest and the answer to it. Out of memory, the worker gets nothing for this view, and
+ * its sessions start after their deadline with what little there is; a later interest tries again.
+ */
+static void take(struct registry *r, uint32_t worker, const struct note *n)
 {
-    /* Want the new one before the old one goes, so that nothing is unsubscribed in between. */
     const struct name *topic = n->ref;
     bool pattern = n->arg != 0, marks = n->view == VIEW_MARKS;
-    if (!marks && upstream_want(&r->upstream, pattern, topic->bytes, topic->len) != ERR_OK) {
-        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-        return;
-    }
-    interest_drop(r, worker, n->view);
-    struct interest *i = interest_create(r, worker, n);
-    if (i == NULL) {
-        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-        if (!marks)
-            upstream_unwant(&r->upstream, pattern, topic->bytes, topic->len, clock_mono_us());
-        return;
-    }
-    int err = ERR_OK;
-    if (!marks)
-        err = pattern ? link_pattern(r, i) : link_channel(r, i);
-    struct snapshot *s = err == ERR_OK ? snapshot_of(r, i) : NULL;
+    int err = marks ? ERR_OK : upstream_want(&r->upstream, pattern, topic->bytes, topic->len);
+    struct interest *i = err == ERR_OK ? interest_create(r, worker, n) : NULL;
+    if (err == ERR_OK && i == NULL && !marks)
+        upstream_unwant(&r->upstream, pattern, topic->bytes, topic->len, hubclock_now(&r->clock));
+    struct snapshot *s = i != NULL && link_interest(r, i) == ERR_OK ? snapshot_of(r, i) : NULL;
     if (s == NULL) {
-        give_up(r, worker, n->view);
+        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        interest_drop(r, worker, n->view);
         return;
     }
     i->live = s->live = covered(r, i);
     struct note answer = {.kind = NOTE_RESET, .view = i->view, .gen = i->gen, .ref = s};
     registry_post(r, worker, &answer);
+}
+
+void interest_take(struct registry *r, uint32_t worker, const struct note *n)
+{
+    /* The old one goes last, so that nothing is forgotten or unsubscribed in between. */
+    struct interest *old = detach(r, worker, n->view);
+    take(r, worker, n);
+    interest_destroy(r, old);
 }

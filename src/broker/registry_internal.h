@@ -48,6 +48,12 @@ struct channel *channel_get(struct registry *r, const char *name, size_t len);
 /* Free a channel and its log; it must have no interest. */
 void channel_destroy(struct registry *r, struct channel *c);
 
+/* What a log or a pattern's view that starts empty must confess: the position up to which nothing
+ * is known, and why. In mode on-demand nobody listened before the subscription; else only stubs
+ * that were dropped. False: nothing. */
+bool registry_confession(struct registry *r, bool pattern, const struct name *topic, uint64_t *seq,
+                         enum gap_reason *reason);
+
 /* Note what the channel's memory costs now, and that it was used. */
 void channel_touch(struct registry *r, struct channel *c);
 

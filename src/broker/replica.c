@@ -9,7 +9,9 @@
  * holds a view that is `dropped`, kept only until the hub's inbox had room for NOTE_DROP). What is
  * wanted anew meanwhile becomes an interest of the next generation. */
 
-enum { NO_SLOT = UINT32_MAX, SLOTS_MIN = 16 };
+enum { SLOTS_MIN = 16 };
+
+#define NO_SLOT UINT32_MAX
 
 static struct strmap *map_of(struct replica *r, bool pattern)
 {
@@ -152,8 +154,7 @@ static void drop_view(struct replica *r, struct view *v)
 
 void replica_sweep(struct replica *r)
 {
-    list_each(&r->idle, it)
-    {
+    list_each(&r->idle, it) {
         drop_view(r, container_of(it, struct view, idle));
     }
     replica_pump(r);
@@ -185,8 +186,7 @@ void replica_pump(struct replica *r)
             return;
         r->resync = false;
     }
-    list_each(&r->outgoing, it)
-    {
+    list_each(&r->outgoing, it) {
         if (!send_one(r, container_of(it, struct view, outgoing)))
             return;
     }
@@ -195,9 +195,12 @@ void replica_pump(struct replica *r)
 void replica_restart(struct replica *r)
 {
     r->resync = true;
-    for (uint32_t i = 0; i < r->slot_count; i++) {
-        if (r->slots[i].view != NULL)
-            queue_request(r, r->slots[i].view);
+    for (uint32_t i = 0; i < r->slot_count; i++) { /* the marks first: they explain the rest */
+        struct view *v = r->slots[i].view;
+        if (v == NULL)
+            continue;
+        v->loaded = false;
+        queue_request(r, v);
     }
     replica_pump(r);
 }
@@ -222,16 +225,14 @@ static void apply_to_view(struct replica *r, struct note *n)
         return;
     }
     bool was_ready = view_ready(v);
-    if (n->kind == NOTE_FRAME)
-        replica_reached(r, ((const struct frame *)n->ref)->seq);
-    else if (n->kind == NOTE_RESET)
+    if (n->kind == NOTE_RESET)
         replica_reached(r, ((const struct snapshot *)n->ref)->head);
-    else
-        replica_reached(r, n->kind == NOTE_HOLE ? n->seq : 0);
+    r->evictions += n->kind == NOTE_EVICT ? 1 : 0;
     if (n->kind == NOTE_LIVE)
         v->live = n->arg != 0;
     else
-        view_apply(v, n, r->head);
+        view_apply(v, n, HOLE_COUNTED | r->evictions);
+    replica_reached(r, ring_head(&v->ring)); /* an answer may say more than its head */
     if (!was_ready && view_ready(v))
         r->events->ready(r->ctx, v);
     if (n->kind != NOTE_EVICT && n->kind != NOTE_LIVE && list_empty(&v->dirty))

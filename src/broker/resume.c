@@ -103,6 +103,8 @@ static void consider(struct candidate *best, uint64_t seq, bool counts)
 {
     if (best->seq == 0 || seq < best->seq)
         *best = (struct candidate){seq, counts};
+    else if (seq == best->seq) /* in overlapping views: one that is complete is enough */
+        best->counts = best->counts || counts;
 }
 
 /* Look for the fingerprint in one view within [lo, hi], its newest evicted events included. The
@@ -158,12 +160,13 @@ struct resume resume_from(const struct replica *r, const struct sub *subs, size_
     return at(r, subs, count, seq, own.fp);
 }
 
-static struct replay *replay_create(uint64_t until)
+static struct replay *replay_create(uint64_t until, uint64_t evictions)
 {
     struct replay *p = malloc(sizeof *p);
     if (p == NULL)
         return NULL;
     p->until = until;
+    p->evictions = evictions;
     strmap_init(&p->starts);
     return p;
 }
@@ -254,7 +257,7 @@ int resume_new(const struct replica *r, const struct sub *subs, size_t count, ui
     *replay = NULL;
     if (history == 0)
         return ERR_OK;
-    struct replay *p = replay_create(r->head);
+    struct replay *p = replay_create(r->head, r->evictions);
     if (p == NULL)
         return ERR_NOMEM;
     out->position = before_oldest(r, subs, count);
@@ -265,7 +268,7 @@ int resume_new(const struct replica *r, const struct sub *subs, size_t count, ui
     if (err == ERR_OK) {
         out->position = before_first_start(p, r->head);
     } else if (err == ERR_RANGE) {
-        *replay = replay_create(p->until);
+        *replay = replay_create(p->until, p->evictions);
         replay_destroy(p);
     }
     if (err == ERR_NOMEM || *replay == NULL) {

@@ -130,9 +130,11 @@ static uint64_t max_seq(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Let the newer hole swallow the older one; the result stands at the newer's place. */
-static void melt(struct hole *newer, struct hole *older)
+/* Let the newer hole swallow the older one; the result stands at the newer's place. Where the older
+ * one stood is remembered as a loss before the newest evicted event. */
+static void melt(const struct entry *into, const struct entry *from)
 {
+    struct hole *newer = into->u.hole, *older = from->u.hole;
     if (!name_equal(newer->channel, older->channel)) {
         name_unref(newer->channel);
         newer->channel = NULL;
@@ -143,9 +145,12 @@ static void melt(struct hole *newer, struct hole *older)
         newer->evicted_seq = older->evicted_seq;
         newer->evicted_fp = older->evicted_fp;
     }
+    if (entry_seq(from) < newer->evicted_seq)
+        second = max_seq(second, entry_seq(from));
     newer->evicted_prev = max_seq(second, max_seq(newer->evicted_prev, older->evicted_prev));
     if (older->made > newer->made)
         newer->made = older->made;
+    newer->never_kept = newer->never_kept || older->never_kept;
     hole_destroy(older);
 }
 
@@ -153,7 +158,10 @@ static struct hole *hole_create(struct name *channel, enum gap_reason reason, ui
 {
     struct hole *h = malloc(sizeof *h);
     if (h != NULL)
-        *h = (struct hole){.channel = name_ref(channel), .reason = reason, .made = made};
+        *h = (struct hole){.channel = name_ref(channel),
+                           .reason = reason,
+                           .made = made,
+                           .never_kept = reason == GAP_OVERSIZE || reason == GAP_UPSTREAM};
     return h;
 }
 
@@ -163,47 +171,59 @@ static struct entry *hole_at_end(const struct ring *r, uint32_t back)
     return e != NULL && entry_is_hole(e) ? e : NULL;
 }
 
-int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
-{
-    struct hole *h = hole_create(channel, reason, seq);
-    if (h == NULL)
-        return ERR_NOMEM;
-    struct entry *last = hole_at_end(r, 0);
-    if (r->distinct && r->holes < RING_DISTINCT_MAX)
-        last = NULL;
-    bool same = last != NULL && last->u.hole->reason == reason &&
-                name_equal(last->u.hole->channel, channel);
-    if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
-        melt(h, last->u.hole);
-        *last = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
-        return ERR_OK;
-    }
-    int err = push(r, (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}});
-    if (err != ERR_OK)
-        hole_destroy(h);
-    return err;
-}
-
 static void drop_first(struct ring *r)
 {
     r->start = (r->start + 1) & r->mask;
     r->count--;
 }
 
-static bool same_reason(const struct entry *a, const struct entry *b)
+static void melt_first_two(struct ring *r)
 {
-    return entry_is_hole(a) && entry_is_hole(b) && a->u.hole->reason == b->u.hole->reason;
+    melt(ring_at(r, 1), ring_at(r, 0));
+    drop_first(r);
+    r->holes--;
 }
 
-/* Holes of one reason at the start of a ring answer only "was anything lost since P?", so all of
- * them may be one. */
+int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
+{
+    struct entry e = {.word = seq | ENTRY_HOLE, .u = {.hole = hole_create(channel, reason, seq)}};
+    if (e.u.hole == NULL)
+        return ERR_NOMEM;
+    /* Too many to remember one by one: the oldest give way, since whether there was an outage
+     * between two positions is asked about recent ones. */
+    if (r->distinct && r->holes >= RING_DISTINCT_MAX)
+        melt_first_two(r);
+    struct entry *last = r->distinct ? NULL : hole_at_end(r, 0);
+    bool same = last != NULL && last->u.hole->reason == reason &&
+                name_equal(last->u.hole->channel, channel);
+    if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
+        melt(&e, last);
+        *last = e;
+        return ERR_OK;
+    }
+    int err = push(r, e);
+    if (err != ERR_OK)
+        hole_destroy(e.u.hole);
+    return err;
+}
+
+static bool hole_at(const struct ring *r, uint32_t i)
+{
+    return i < r->count && entry_is_hole(ring_at(r, i));
+}
+
+static bool same_reason(const struct ring *r, uint32_t i, uint32_t j)
+{
+    return ring_at(r, i)->u.hole->reason == ring_at(r, j)->u.hole->reason;
+}
+
+/* Holes at the start of a ring answer only "was anything lost since P?", so all of one reason may
+ * be one; and of others no more than two are kept, else those that stood between evicted frames
+ * would pile up. */
 static void melt_start(struct ring *r)
 {
-    while (r->count > 1 && same_reason(ring_at(r, 0), ring_at(r, 1))) {
-        melt(ring_at(r, 1)->u.hole, ring_at(r, 0)->u.hole);
-        drop_first(r);
-        r->holes--;
-    }
+    while (hole_at(r, 0) && hole_at(r, 1) && (same_reason(r, 0, 1) || hole_at(r, 2)))
+        melt_first_two(r);
 }
 
 static uint32_t oldest_frame(const struct ring *r)
@@ -220,7 +240,7 @@ struct frame *ring_oldest(const struct ring *r)
     return i == r->count ? NULL : ring_at(r, i)->u.frame;
 }
 
-struct frame *ring_evict_oldest(struct ring *r, uint64_t now)
+struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
 {
     uint32_t i = oldest_frame(r);
     if (i == r->count)
@@ -231,7 +251,9 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t now)
     if (i > 0) { /* reuse the hole in front of it */
         h = ring_at(r, i - 1)->u.hole;
         h->reason = GAP_EVICTED;
-        h->made = now;
+        h->never_kept = false; /* all of that is older than what the channel still keeps */
+        h->made = made;
+        h->evicted_prev = entry_seq(ring_at(r, i - 1));
         if (!name_equal(h->channel, f->channel)) {
             name_unref(h->channel);
             h->channel = NULL;
@@ -241,13 +263,12 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t now)
             *ring_at(r, j) = *ring_at(r, j - 1);
         drop_first(r);
     } else {
-        h = hole_create(f->channel, GAP_EVICTED, now);
+        h = hole_create(f->channel, GAP_EVICTED, made);
         if (h == NULL)
             return NULL;
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
         r->holes++;
     }
-    h->evicted_prev = h->evicted_seq;
     h->evicted_seq = f->seq;
     h->evicted_fp = f->fp;
     melt_start(r);
@@ -263,7 +284,7 @@ static void compact(struct ring *r)
         struct entry e = *ring_at(r, i);
         struct entry *last = out > 0 ? ring_at(r, out - 1) : NULL;
         if (entry_is_hole(&e) && last != NULL && entry_is_hole(last)) {
-            melt(e.u.hole, last->u.hole);
+            melt(&e, last);
             *last = e;
             r->holes--;
         } else {
@@ -274,7 +295,7 @@ static void compact(struct ring *r)
     shrink(r);
 }
 
-bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t now)
+bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made)
 {
     uint32_t i = ring_after(r, seq);
     if (i == 0)
@@ -283,7 +304,7 @@ bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t now)
     if (entry_seq(e) != seq || entry_is_hole(e))
         return false;
     struct frame *f = e->u.frame;
-    struct hole *h = hole_create(f->channel, GAP_EVICTED, now);
+    struct hole *h = hole_create(f->channel, GAP_EVICTED, made);
     if (h == NULL)
         return false;
     h->evicted_seq = f->seq;
@@ -314,6 +335,7 @@ int ring_copy(const struct ring *r, struct entry *out)
         copy->evicted_seq = h->evicted_seq;
         copy->evicted_prev = h->evicted_prev;
         copy->evicted_fp = h->evicted_fp;
+        copy->never_kept = h->never_kept;
         out[i].u.hole = copy;
     }
     return ERR_OK;

@@ -249,6 +249,16 @@ static bool inflight_kept(const struct session *s)
     return false;
 }
 
+/* The first n items of the batch have been taken whole. */
+static void count_items(struct session *s, const struct batch *b, uint32_t n)
+{
+    uint32_t gaps = n == b->count ? b->gaps : 0;
+    for (uint32_t i = 0; n < b->count && b->gaps > 0 && i < n; i++)
+        gaps += b->items[i].frame == NULL ? 1 : 0;
+    s->events += n - gaps;
+    metrics_add(s->fanout->metrics, METRIC_GAPS, gaps);
+}
+
 /* A part of the bytes was taken: note which item is in flight. */
 static int hold_rest(struct session *s, const struct batch *b, size_t taken)
 {
@@ -264,12 +274,13 @@ static int hold_rest(struct session *s, const struct batch *b, size_t taken)
         s->position = b->items[lo - 1].seq;
         s->fp = b->items[lo - 1].fp;
     }
-    s->events += lo;
+    count_items(s, b, lo);
     size_t start = lo == 0 ? 0 : b->items[lo - 1].end;
     if (lo == b->count || start == taken)
         return ERR_OK;
     const struct batch_item *item = &b->items[lo];
     s->raw = item->frame == NULL;
+    metrics_add(s->fanout->metrics, METRIC_GAPS, s->raw ? 1 : 0);
     s->inflight = s->raw ? frame_wrap(item->bytes, item->end - start) : frame_ref(item->frame);
     if (s->inflight == NULL)
         return ERR_NOMEM;
@@ -299,7 +310,7 @@ static void caught_up(struct session *s, const struct batch *b)
         s->position = b->items[b->count - 1].seq;
         s->fp = b->items[b->count - 1].fp;
     }
-    s->events += b->count;
+    count_items(s, b, b->count);
     if (s->replay == NULL || b->more)
         return;
     /* The replay has been walked to its end. What it hid must stay behind us. */
@@ -320,7 +331,7 @@ static bool advance(struct session *s, const struct batch *b, size_t rest, size_
         s->inflight_off += (uint32_t)taken;
         return true;
     }
-    if (s->inflight != NULL && !s->raw)
+    if (s->inflight != NULL && !s->raw) /* a gap event was counted when it was begun */
         s->events++;
     frame_unref(s->inflight);
     s->inflight = NULL;
@@ -349,7 +360,6 @@ static void settle(struct session *s, const struct batch *b, size_t rest, size_t
     s->bytes += taken;
     metrics_add(m, METRIC_BYTES, taken);
     metrics_add(m, METRIC_DELIVERIES, s->events - events);
-    metrics_add(m, METRIC_GAPS, more ? 0 : b->gaps);
     if (s->leaving && s->inflight == NULL)
         say_goodbye(s, now_us);
     else if (progress || !more || !s->blocked)

@@ -55,9 +55,10 @@ void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint3
 bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag)
 {
     uint64_t now = (uint64_t)((int64_t)mono_us + c->base);
-    bool stalled = now > c->last_turn + TIMELINE_STEP_US;
+    if (now > c->last_turn + TIMELINE_STEP_US)
+        c->hold = now + TIMELINE_HOLD_US;
     c->last_turn = now;
-    if (now > c->last && !stalled)
+    if (now > c->last && now >= c->hold)
         c->last = now;
     int64_t shift = (int64_t)wall_us - (int64_t)now;
     int64_t off = shift - c->line.epochs[c->line.count - 1].shift;

@@ -309,8 +309,7 @@ static void forget_acks(struct strmap *map)
 
 void upstream_down(struct upstream *u)
 {
-    list_each(&u->ended, it)
-    { /* the source forgets these with the connection */
+    list_each(&u->ended, it) { /* the source forgets these with the connection */
         struct upsub *s = container_of(it, struct upsub, linger);
         list_remove(&s->linger);
         unlink_maps(u, s);

@@ -54,15 +54,19 @@ static void append(struct view *v, struct frame *f)
 }
 
 /* A channel's log is evicted from its start; a merged one wherever the channel's oldest stands. */
-static void evict(struct view *v, uint64_t seq, uint64_t now)
+static void evict(struct view *v, uint64_t seq, uint64_t made)
 {
     if (v->pattern) {
-        (void)ring_evict_at(&v->ring, seq, now);
+        (void)ring_evict_at(&v->ring, seq, made);
         return;
     }
-    struct frame *oldest = ring_oldest(&v->ring);
-    if (oldest != NULL && oldest->seq <= seq)
-        frame_unref(ring_evict_oldest(&v->ring, now));
+    struct frame *oldest;
+    while ((oldest = ring_oldest(&v->ring)) != NULL && oldest->seq <= seq) {
+        struct frame *f = ring_evict_oldest(&v->ring, made);
+        if (f == NULL)
+            return; /* out of memory: it goes with the next one */
+        frame_unref(f);
+    }
 }
 
 static void reset(struct view *v, struct snapshot *s)
@@ -79,14 +83,14 @@ static void reset(struct view *v, struct snapshot *s)
     free(s);
 }
 
-void view_apply(struct view *v, struct note *n, uint64_t now)
+void view_apply(struct view *v, struct note *n, uint64_t made)
 {
     switch ((enum note_kind)n->kind) {
     case NOTE_FRAME:
         append(v, n->ref);
         break;
     case NOTE_EVICT:
-        evict(v, n->seq, now);
+        evict(v, n->seq, made);
         break;
     case NOTE_HOLE:
         if (ring_push_hole(&v->ring, n->seq, n->ref, (enum gap_reason)n->arg) != ERR_OK)

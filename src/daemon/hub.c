@@ -151,7 +151,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct hub *h = timer->data;
     begin_turn(h);
-    registry_tick(&h->registry, clock_mono_us());
+    registry_tick(&h->registry);
     end_turn(h);
 }
 

@@ -24,7 +24,7 @@ struct conn {
     struct link link; /* in the server's list for its state */
     uint64_t since_us;
     struct httpreq *request; /* while reading */
-    void *user; /* the caller's */
+    void *user;              /* the caller's */
     struct session session;
     int fd;
     uint8_t state;
@@ -212,8 +212,7 @@ void http1_close(struct http1 *h)
 {
     struct link *lists[] = {&h->reading, &h->lingering, &h->streaming};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        list_each(lists[i], it)
-        {
+        list_each(lists[i], it) {
             struct conn *c = container_of(it, struct conn, link);
             if (c->state == CONN_STREAMING)
                 session_end(&c->session, true);

@@ -94,6 +94,7 @@ static void drop(struct redis_source *s, const char *why)
     if (was_up && now - s->up_us >= (uint64_t)STABLE_MS * US_PER_MS)
         backoff_reset(&s->backoff);
     uint32_t delay = backoff_next(&s->backoff);
+    bool tell = was_up || !s->told_down || redis_proto_acked(s->proto);
     s->phase = WAITING;
     s->send_failed = false;
     redis_proto_end(s->proto);
@@ -108,7 +109,6 @@ static void drop(struct redis_source *s, const char *why)
     else
         log_debug("redis: no connection to %s: %s; trying again in %u ms", s->where, why, delay);
 
-    bool tell = was_up || !s->told_down;
     s->told_down = true;
     if (tell)
         s->events->on_down(s->ctx, why, was_up ? s->heard_us : 0);

@@ -31,6 +31,7 @@ struct redis_proto {
     struct link auth;    /* the entry of AUTH in `sent` */
     struct link ping;    /* the entry of PING in `sent` */
     bool ready;          /* the first PING has been answered */
+    bool acked;          /* the caller was told of an acknowledgement on this connection */
     bool stopped;
     struct buf out;
     struct buf reason;
@@ -127,6 +128,7 @@ static int take_ack(struct redis_proto *p, enum source_sub kind, bool on, struct
         return ERR_OK;
     }
     settle(p, sub);
+    p->acked = true;
     p->events->on_acked(p->ctx, kind, name.p, name.n, on);
     return after_callback(p);
 }
@@ -346,7 +348,7 @@ void redis_proto_end(struct redis_proto *p)
 {
     resp_destroy(p->reader);
     p->reader = NULL;
-    p->ready = false;
+    p->ready = p->acked = false;
     redis_subs_forget(&p->subs);
     list_remove(&p->auth);
     list_remove(&p->ping);
@@ -384,6 +386,11 @@ void redis_proto_ping(struct redis_proto *p)
         send_ping(p);
 }
 
+bool redis_proto_acked(const struct redis_proto *p)
+{
+    return p->acked;
+}
+
 bool redis_proto_refused(const struct redis_proto *p)
 {
     return !list_empty(&p->refused);
@@ -391,8 +398,7 @@ bool redis_proto_refused(const struct redis_proto *p)
 
 void redis_proto_retry(struct redis_proto *p)
 {
-    list_each(&p->refused, it)
-    {
+    list_each(&p->refused, it) {
         struct redis_sub *sub = container_of(it, struct redis_sub, link);
         list_remove(it);
         sub->flight = FLIGHT_NONE;

@@ -58,6 +58,9 @@ void redis_proto_unsubscribe(struct redis_proto *p, enum source_sub kind, const 
 /* Ask for a sign of life, unless such a question is unanswered already. */
 void redis_proto_ping(struct redis_proto *p);
 
+/* Whether anything has been acknowledged since redis_proto_begin. */
+bool redis_proto_acked(const struct redis_proto *p);
+
 /* Whether commands wait for redis_proto_retry, and sending those again. */
 bool redis_proto_refused(const struct redis_proto *p);
 void redis_proto_retry(struct redis_proto *p);

@@ -114,5 +114,6 @@ void redis_subs_forget(struct redis_subs *t)
                 list_push(&unwanted, &sub->link);
         }
     }
-    list_each(&unwanted, it) redis_subs_release(t, container_of(it, struct redis_sub, link));
+    list_each(&unwanted, it)
+        redis_subs_release(t, container_of(it, struct redis_sub, link));
 }

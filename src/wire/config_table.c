@@ -103,7 +103,7 @@ static const struct config_key keys[] = {
      .max = CLIENTS_MAX, .initial = "0",
      .help = "Connections at a time; 0 means what the limit of open files allows."},
     {.name = "limits.channels_per_client", .type = CONFIG_UINT,
-     .offset = AT(limits.channels_per_client), .min = 1, .max = 100000, .initial = "64",
+     .offset = AT(limits.channels_per_client), .min = 1, .max = 1024, .initial = "64",
      .help = "Channels and patterns that one connection may ask for."},
     {.name = "limits.message_bytes", .type = CONFIG_SIZE, .offset = AT(limits.message_bytes),
      .min = 1, .max = 32 * MIB, .initial = "1MiB",

@@ -2,15 +2,20 @@
 # End-to-end tests with real clients; ends with "N passed, N failed".
 #   TICKERD=/path/to/tickerd tests/browser/run.sh [file.test.mjs ...]
 #   TICKERD_SET="workers=4 log.level=debug" adds settings.
+#   CUTS=n cuts every connection that is to be cut so many times more.
 #   SEED=n repeats the random cuts of an earlier run (a failing test prints its seed).
 set -u
+case ${TICKERD:-} in
+/* | '') ;;
+*) TICKERD=$PWD/$TICKERD ;;
+esac
 cd "$(dirname "$0")" || exit 1
 
 install_modules() {
-    [ node_modules/.package-lock.json -nt package-lock.json ] && return 0
+    cmp -s package-lock.json node_modules/.installed && return 0
     npm ci --no-audit --no-fund --loglevel=error ||
         npm install --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error || return 1
-    touch node_modules/.package-lock.json
+    cp package-lock.json node_modules/.installed
 }
 
 give_up() {
@@ -19,14 +24,10 @@ give_up() {
     exit 1
 }
 
-command -v node >/dev/null && command -v npm >/dev/null || give_up "node and npm are needed"
+command -v npm >/dev/null || give_up "node and npm are needed"
 install_modules || give_up "the npm packages could not be installed"
 
-TICKERD=${TICKERD:-../../build/tickerd}
-case $TICKERD in
-/*) ;;
-*) TICKERD=$PWD/$TICKERD ;;
-esac
+TICKERD=${TICKERD:-$PWD/../../build/tickerd}
 [ -x "$TICKERD" ] || give_up "no tickerd at $TICKERD: run make first, or set TICKERD"
 export TICKERD
 

@@ -23,6 +23,13 @@ def pytest_generate_tests(metafunc):
                                  ids=[f"{w}-{m}" for w, m in values])
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        params = getattr(item, "callspec", None) and item.callspec.params or {}
+        if max(getattr(params.get("variant"), "workers", 1), params.get("workers", 1)) > 1:
+            item.add_marker(pytest.mark.threads)
+
+
 def pytest_configure(config):
     for line in ("matrix: with 1 and 4 workers, in both Redis modes",
                  "both: with 1 worker in mode all, and 4 in mode on-demand",

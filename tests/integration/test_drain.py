@@ -26,7 +26,6 @@ def test_term_ends_streams_on_a_block_boundary(launch, redis, which):
     assert tickerd.wait() == 0
 
 
-@pytest.mark.threads
 @pytest.mark.both
 def test_term_under_load(launch, flood):
     tickerd = launch(sets={"drain.timeout": "500ms"})
@@ -66,21 +65,44 @@ def test_closes_are_spread_over_the_timeout(launch):
 
 
 @pytest.mark.both
-def test_newcomers_are_sent_away_while_draining(launch):
-    tickerd = launch(sets={"drain.timeout": "3s"})
+def test_newcomers_are_sent_away_while_draining(launch, redis):
+    tickerd = launch(sets={"drain.timeout": "2s"})
     streams = [tickerd.stream("/events/news") for _ in range(20)]
+    redis.publish("news", "hello")
+    position = streams[0].wait_messages(1)[0].id
     quiet = len(tickerd.log())
     tickerd.signal(signal.SIGTERM)
     tickerd.wait_log(DRAINING, after=quiet)
-    with tickerd.connect("/events/news", last_id="mine") as new:
+    with tickerd.connect("/events/news", last_id=position) as new:
         assert new.wait_end() == "fin"
         assert new.response.status == 200
-        assert new.events[0].type == "tickerd:open" and new.events[0].id == "mine"
+        assert new.events[0].type == "tickerd:open" and new.events[0].id == position
         assert new.parser.reconnection_time > 0 and new.parser.clean
     answer = tickerd.get("/events/news", headers={"Accept": "*/*"})
     assert answer.status == 503 and int(answer.header("retry-after")) >= 1
     for stream in streams:
         stream.wait_end()
+    assert tickerd.wait() == 0
+
+
+@pytest.mark.workers
+def test_nobody_is_reset_while_draining(launch):
+    """As long as a stream is left, whichever worker has it, all listeners answer; also those of
+    workers that have nothing left to do."""
+    tickerd = launch(sets={"drain.timeout": "2s"})
+    streams = [tickerd.stream("/events/news") for _ in range(20)]
+    quiet = len(tickerd.log())
+    tickerd.signal(signal.SIGTERM)
+    tickerd.wait_log(DRAINING, after=quiet)
+    while sum(1 for s in streams if s.ended) < 15:
+        newcomers = [tickerd.connect("/events/news", last_id="mine") for _ in range(10)]
+        for new in newcomers:
+            assert new.wait_end() == "fin" and new.response and new.response.status == 200
+            new.close()
+        for stream in streams:
+            stream.read_what_is_there()
+    for stream in streams:
+        assert stream.wait_end() == "fin"
     assert tickerd.wait() == 0
 
 
@@ -127,7 +149,7 @@ def test_term_while_a_request_is_half_sent(launch):
 
 
 def test_a_stalled_client_does_not_hold_up_the_end(launch, redis):
-    tickerd = launch(sets={"drain.timeout": "500ms"})
+    tickerd = launch(sets={"drain.timeout": "500ms", "history.bytes": "64MiB"})
     with tickerd.stream("/events/news", rcvbuf=4096) as stalled, \
             tickerd.stream("/events/news") as fast:
         for n in range(200):

@@ -6,24 +6,40 @@ from harness import SANITIZER, check_gap, check_increasing, error_body, numbers,
 
 
 def kept(tickerd, redis, channel):
-    """What `history=all` gives on this channel: read up to a marker on another one."""
+    """What `history=all` gives on this channel, once all that was published has reached it."""
+    with tickerd.stream("/events/sync") as stream:
+        settle(stream, redis, "sync")
     with tickerd.stream(f"/events?channel={channel}&channel=sync&history=all") as stream:
         return settle(stream, redis, "sync")
 
 
+class Keeper:
+    """A daemon with a client on channels a, b, c and user.*, so that they are subscribed in either
+    mode, and that tells when what was published has reached the daemon."""
+
+    def __init__(self, tickerd, redis):
+        self.redis = redis
+        self.keeper = tickerd.stream("/events?channel=a&channel=b&channel=c&pattern=user.*"
+                                     "&channel=sync")
+        self.stream = tickerd.stream
+
+    def publish(self, channel, *payloads):
+        self.redis.publish_all(channel, payloads)
+        settle(self.keeper, self.redis, "sync")
+
+
 @pytest.fixture
 def ready(tickerd, redis):
-    """A daemon that listens to channels a, b, c and user.*, in either mode."""
-    keeper = tickerd.stream("/events?channel=a&channel=b&channel=c&pattern=user.*&channel=sync")
-    yield tickerd
-    keeper.close()
+    keeper = Keeper(tickerd, redis)
+    yield keeper
+    keeper.keeper.close()
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("asked,count", [("3", 3), ("10", 10), ("all", 10), ("99999", 10),
                                          ("0", 0), ("1", 1)])
 def test_history_replays_the_last_n(ready, redis, asked, count):
-    redis.publish_all("a", numbers(1, 10))
+    ready.publish("a", *numbers(1, 10))
     with ready.stream(f"/events/a?history={asked}") as stream:
         assert stream.events[0].json == {"resume": "new"}
         assert settle(stream, redis, "a") == numbers(11 - count, 10)
@@ -33,7 +49,7 @@ def test_history_replays_the_last_n(ready, redis, asked, count):
 
 @pytest.mark.both
 def test_history_then_live_is_one_sequence(ready, redis):
-    redis.publish_all("a", numbers(1, 5))
+    ready.publish("a", *numbers(1, 5))
     with ready.stream("/events/a?history=2") as stream:
         redis.publish_all("a", numbers(6, 8))
         assert settle(stream, redis, "a") == numbers(4, 8)
@@ -42,7 +58,7 @@ def test_history_then_live_is_one_sequence(ready, redis):
 @pytest.mark.both
 def test_history_of_several_channels_is_merged(ready, redis):
     for n in range(1, 11):
-        redis.publish("abc"[n % 3], str(n))
+        ready.publish("abc"[n % 3], str(n))
     with ready.stream("/events?channel=a&channel=b&channel=c&history=2") as stream:
         assert settle(stream, redis, "a") == numbers(5, 10)
         check_increasing(stream.events)
@@ -52,7 +68,7 @@ def test_history_of_several_channels_is_merged(ready, redis):
 def test_history_of_unequal_channels(ready, redis):
     """Each channel counts for itself, though a quiet one reaches further back."""
     redis.publish("a", "old a")
-    redis.publish_all("b", numbers(1, 10))
+    ready.publish("b", *numbers(1, 10))
     with ready.stream("/events?channel=a&channel=b&history=2") as stream:
         assert settle(stream, redis, "a") == ["old a", "9", "10"]
 
@@ -60,9 +76,9 @@ def test_history_of_unequal_channels(ready, redis):
 @pytest.mark.both
 def test_history_of_a_pattern_counts_per_channel(ready, redis):
     for n in range(1, 7):
-        redis.publish(f"user.{n % 2}", str(n))
+        ready.publish(f"user.{n % 2}", str(n))
     with ready.stream("/events?pattern=user.*&history=1") as stream:
-        assert settle(stream, redis, "user.0") == ["5", "6"]
+        assert settle(stream, redis, "user.9") == ["5", "6"]
     with ready.stream("/events?pattern=user.*&channel=user.0&history=2") as stream:
         got = settle(stream, redis, "user.9")
         assert got == numbers(3, 6)
@@ -71,7 +87,7 @@ def test_history_of_a_pattern_counts_per_channel(ready, redis):
 @pytest.mark.both
 def test_open_is_the_position_before_the_history(ready, redis):
     """A connection lost right after tickerd:open resumes with all the history it was promised."""
-    redis.publish_all("a", numbers(1, 5))
+    ready.publish("a", *numbers(1, 5))
     with ready.stream("/events/a?history=3") as stream:
         position = stream.events[0].id
     with ready.stream("/events/a?history=3", last_id=position) as again:
@@ -109,12 +125,30 @@ def test_history_of_a_fresh_instance_is_no_gap(tickerd, redis):
 
 # Bounds.
 
+def publish_slowly(stream, redis, channel, payloads):
+    """One at a time, so that none waits for the stream when the next one comes."""
+    for payload in payloads:
+        redis.publish(channel, payload)
+        stream.wait_data(payload)
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("events", [0, 1, 5])
+def test_a_burst_beyond_the_history_reaches_live_clients(launch, redis, events):
+    """A short history is no reason to lose messages for a client that keeps up."""
+    tickerd = launch(sets={"history.events": events})
+    with tickerd.stream("/events/a") as stream, tickerd.stream("/events?pattern=*") as other:
+        redis.publish_all("a", numbers(1, 50))
+        for each in (stream, other):
+            each.wait_data("50")
+            assert each.data == numbers(1, 50) and each.gaps == []
+
+
 @pytest.mark.matrix
 def test_history_events_is_exact(launch, redis):
     tickerd = launch(sets={"history.events": 5})
     with subscribed(tickerd, "a", "sync") as stream:
-        redis.publish_all("a", numbers(1, 8))
-        stream.wait_messages(8)
+        publish_slowly(stream, redis, "a", numbers(1, 8))
         ids = [m.id for m in stream.messages]
         assert kept(tickerd, redis, "a") == numbers(4, 8)
         with tickerd.stream("/events?channel=a&channel=sync", last_id=ids[2]) as exact:
@@ -142,9 +176,8 @@ def test_only_the_channel_that_lost_something_has_a_gap(launch, redis):
         redis.publish("quiet", "q1")
         stream.wait_messages(1)
         position = stream.last_id
-        redis.publish_all("busy", numbers(1, 10))
-        redis.publish("quiet", "q2")
-        stream.wait_data("q2")
+        publish_slowly(stream, redis, "busy", numbers(1, 10))
+        publish_slowly(stream, redis, "quiet", ["q2"])
         with subscribed(tickerd, "busy", "quiet", last_id=position) as again:
             assert settle(again, redis, "quiet") == [*numbers(6, 10), "q2"]
             check_gap(again.gaps[0], "evicted", "busy")
@@ -161,9 +194,8 @@ def test_a_gap_of_a_pattern_names_the_channel(launch, redis):
         redis.publish("p.first", "0")
         stream.wait_messages(1)
         position = stream.last_id
-        redis.publish("p.quiet", "q")
-        redis.publish_all("p.busy", numbers(1, 6))
-        stream.wait_data("6")
+        publish_slowly(stream, redis, "p.quiet", ["q"])
+        publish_slowly(stream, redis, "p.busy", numbers(1, 6))
         with tickerd.stream("/events?pattern=p.*", last_id=position) as again:
             assert settle(again, redis, "p.first") == ["q", *numbers(4, 6)]
             assert [check_gap(g, "evicted")["channel"] for g in again.gaps] == ["p.busy"]
@@ -183,15 +215,15 @@ def test_history_bytes_bound_and_the_newest_stays(launch, redis):
 @pytest.mark.both
 def test_history_age(launch, redis):
     tickerd = launch(sets={"history.age": "1s"})
-    with subscribed(tickerd, "a", "sync") as stream:
+    with tickerd.stream("/events/a") as stream:
         redis.publish_all("a", numbers(1, 3))
         stream.wait_messages(3)
         ids = [m.id for m in stream.messages]
         poll_until(lambda: kept(tickerd, redis, "a") == [], scaled(5), "the events expire", 0.1)
-        with subscribed(tickerd, "a", "sync", last_id=ids[2]) as exact:
+        with tickerd.stream("/events/a", last_id=ids[2]) as exact:
             assert exact.events[0].json == {"resume": "continued"}
-            assert settle(exact, redis, "sync") == [] and exact.gaps == []
-        with subscribed(tickerd, "a", last_id=ids[1]) as late:
+            assert settle(exact, redis, "a") == [] and exact.gaps == []
+        with tickerd.stream("/events/a", last_id=ids[1]) as late:
             assert late.events[0].json == {"resume": "gap"}
             check_gap(late.wait_gap(), "evicted", "a")
             redis.publish("a", "4")
@@ -228,6 +260,7 @@ def test_rules_override_single_history_keys(launch, redis):
     assert 2 <= len(got["x.bytes"]) <= 4
 
 
+@pytest.mark.release
 def test_many_channels_do_not_grow_memory(launch, redis):
     """Names chosen by a publisher are bounded by history.total_bytes, stubs included."""
     tickerd = launch(sets={"history.total_bytes": "1MiB"}, log_level="info")

@@ -100,7 +100,6 @@ def idle_share(pid, seconds=1.0):
     return (cpu_seconds(pid) - before) / (time.monotonic() - started)
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("clients", [0, 100_000], ids=["default", "configured"])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_running_out_of_files(launch, redis, clients, workers):

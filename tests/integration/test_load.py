@@ -29,7 +29,6 @@ def check_from(stream, last):
 BIG_HISTORY = {"history.events": 1_000_000, "history.bytes": "1GiB"}
 
 
-@pytest.mark.threads
 @pytest.mark.matrix
 def test_replay_meets_live(launch, flood):
     """While 10,000 messages a second arrive, clients come by history and by id: what is replayed
@@ -89,7 +88,7 @@ def run_swarm(tickerd, redis, clients, count, batch):
     assert report["digests"] == [[len(body), zlib.crc32(body)]], report
 
 
-@pytest.mark.heavy
+@pytest.mark.release
 @pytest.mark.workers
 def test_five_thousand_clients_get_a_thousand_messages(launch, redis):
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -99,7 +98,6 @@ def test_five_thousand_clients_get_a_thousand_messages(launch, redis):
     run_swarm(tickerd, redis, 5000, 1000, 100)
 
 
-@pytest.mark.threads
 @pytest.mark.both
 def test_three_hundred_clients_get_a_thousand_messages(launch, redis):
     run_swarm(launch(log_level="info"), redis, 300, 1000, 100)
@@ -127,7 +125,7 @@ def come_and_go(tickerd, count):
         stream.close(reset=i % 3 == 0)
 
 
-@pytest.mark.threads
+@pytest.mark.release
 @pytest.mark.both
 def test_ten_thousand_connects_leave_nothing_behind(launch, redis):
     rounds = {None: 10_000, "asan": 10_000, "tsan": 2_000}[SANITIZER]
@@ -148,7 +146,6 @@ def test_ten_thousand_connects_leave_nothing_behind(launch, redis):
         assert grown < 1024, f"{grown} KiB more after {rounds} connections"
 
 
-@pytest.mark.threads
 @pytest.mark.workers
 def test_everything_at_once(launch, redis, flood):
     """Subscribers of many kinds come and go under load, on demand and with a short history."""

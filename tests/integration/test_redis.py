@@ -64,7 +64,6 @@ def test_login(launch, server, redis, url):
 # Redis is lost.
 
 @pytest.mark.matrix
-@pytest.mark.threads
 def test_a_cut_connection_is_one_gap(quick, redis):
     streams = [quick.stream(t) for t in ("/events/a", "/events?channel=a&channel=b",
                                          "/events?pattern=*", "/events/a")]
@@ -292,17 +291,18 @@ def test_a_missing_password_is_reported_and_retried(launch, server, redis):
 
 
 @pytest.mark.both
-def test_a_missing_permission_is_reported_and_retried(launch, server, redis):
+def test_a_missing_permission_is_reported_and_retried(launch, server, redis, variant):
     redis.command("ACL", "SETUSER", "app", "on", ">pw", "+@all", "resetchannels", "&other:*")
     tickerd = launch(f"redis://app:pw@127.0.0.1:{server.port}", sets=QUICK, ready=False)
     with tickerd.stream("/events/news") as stream:
         tickerd.wait_log(r"NOPERM")
+        assert tickerd.get("/readyz").status == (503 if variant.mode == "all" else 200)
         assert redis.publish("news", "lost") == 0
         redis.command("ACL", "SETUSER", "app", "&sse:*", "&sse:news")
         stream.wait_gap(timeout=10)
         redis.publish("news", "hello")
         assert settle(stream, redis, "news") == ["hello"]
-        one_upstream_gap(stream)
+        assert [check_gap(g, "upstream")["channel"] for g in stream.gaps] in ([None], ["news"])
 
 
 def test_one_refused_channel_does_not_harm_others(launch, server, redis):

@@ -247,7 +247,6 @@ def read_and_cut(stream, limit, last):
         stream.parser.feed(received[stream.body_at:])
 
 
-@pytest.mark.threads
 @pytest.mark.matrix
 def test_two_hundred_torn_connections_in_a_burst(launch, redis, flood):
     tickerd = launch(sets={"history.events": 1_000_000, "history.bytes": "1GiB"},

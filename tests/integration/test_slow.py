@@ -18,24 +18,22 @@ def heads(stream):
     return [d.split(":")[0] for d in stream.data]
 
 
-def fill(tickerd, redis, slow, fast, first=1):
-    """Publish until far more is kept back than sockets and history can hold; the last number."""
-    last = first + 399  # 25 MB
+def fill(redis, fast, first=1, last=400):
+    """Publish until far more is kept back than sockets and history can hold (25 MB), the fast
+    client reading along; returns the last number."""
     for start in range(first, last + 1, 10):
         publish_blocks(redis, "news", start, start + 9)
         fast.wait_for(lambda s, n=start + 9: s.data and s.data[-1].startswith(f"{n}:"), 10,
                       "the fast client keeps up")
-    assert slow.ended is None
     return last
 
 
-@pytest.mark.threads
 @pytest.mark.both
 def test_a_slow_client_gets_a_gap_and_goes_on(launch, redis):
     tickerd = launch(sets={"history.events": 20, "history.bytes": "64MiB"})
     with tickerd.stream("/events/news") as fast, \
             tickerd.stream("/events/news", rcvbuf=4096) as slow:
-        last = fill(tickerd, redis, slow, fast)
+        last = fill(redis, fast)
         assert heads(fast) == numbers(1, last) and fast.gaps == []
         slow.wait_for(lambda s: s.data and s.data[-1].startswith(f"{last}:"), 20, "the end")
         got = [int(n) for n in heads(slow)]
@@ -72,16 +70,16 @@ def test_a_lagging_client_loses_nothing_that_is_kept(launch, redis):
         assert heads(slow) == numbers(1, 200) and slow.gaps == []
 
 
+@pytest.mark.release
 def test_slow_clients_cost_no_memory(launch, redis):
     """A hundred stalled clients hold positions in one log, not copies of it."""
     tickerd = launch(sets={"history.events": 100, "history.bytes": "16MiB"}, log_level="info")
     with tickerd.stream("/events/news") as fast:
-        publish_blocks(redis, "news", 1, 200)
-        fast.wait_for(lambda s: len(s.messages) == 200, 20, "warming up")
+        fill(redis, fast, 1, 200)
         before = rss_kib(tickerd.pid)
         slow = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(100)]
-        publish_blocks(redis, "news", 201, 400)
-        fast.wait_for(lambda s: len(s.messages) == 400, 30, "the fast client keeps up")
+        fill(redis, fast, 201, 400)
+        assert fast.gaps == []
         grown = rss_kib(tickerd.pid) - before
         for stream in slow:
             stream.close(reset=True)
@@ -89,17 +87,16 @@ def test_slow_clients_cost_no_memory(launch, redis):
         assert grown < 8 * 1024, f"{grown} KiB for 100 stalled clients"
 
 
-@pytest.mark.threads
 @pytest.mark.both
 def test_write_timeout_closes_a_dead_peer(launch, redis):
-    tickerd = launch(sets={"history.events": 5, "history.bytes": "64MiB",
+    tickerd = launch(sets={"history.events": 20, "history.bytes": "64MiB",
                            "limits.write_timeout": "1s"})
     with tickerd.stream("/events/news") as fast:
         settle(fast, redis, "news")
         base = fd_count(tickerd.pid)
         dead = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(3)]
         assert fd_count(tickerd.pid) == base + 3
-        fill(tickerd, redis, dead[0], fast)
+        fill(redis, fast)
         poll_until(lambda: fd_count(tickerd.pid) == base, scaled(10),
                    lambda: f"the dead peers are closed\n{tickerd.log()[-1000:]}")
         assert fast.ended is None and fast.gaps == []
@@ -123,10 +120,10 @@ def test_a_slow_reader_that_moves_is_not_closed(launch, redis):
 
 @pytest.mark.both
 def test_a_slow_client_does_not_delay_others(launch, redis):
-    tickerd = launch(sets={"history.events": 10, "history.bytes": "64MiB"}, workers=1)
+    tickerd = launch(sets={"history.events": 20, "history.bytes": "64MiB"}, workers=1)
     stalled = [tickerd.stream("/events/news", rcvbuf=4096) for _ in range(20)]
     with tickerd.stream("/events/news") as fast:
-        fill(tickerd, redis, stalled[0], fast)
+        fill(redis, fast)
         for n in range(50):
             redis.publish("ping", str(n))
         redis.publish("news", "end")

@@ -126,7 +126,6 @@ def test_come_and_go_on_a_busy_channel(tickerd, redis, flood):
     keeper.close()
 
 
-@pytest.mark.threads
 @pytest.mark.workers
 def test_come_and_go_on_demand(launch, redis, flood):
     """The same with no standing listener: every first interest subscribes at Redis anew."""

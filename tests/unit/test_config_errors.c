@@ -44,7 +44,7 @@ static const struct bad bad_files[] = {
     {"{\"workers\": \"4\"}",
      "t.json:1: workers: expected a whole number from 0 to 256, found \"4\"\n"},
     {"{\"limits\": {\"channels_per_client\": 0}}",
-     "t.json:1: limits.channels_per_client: expected a whole number from 1 to 100000, found 0\n"},
+     "t.json:1: limits.channels_per_client: expected a whole number from 1 to 1024, found 0\n"},
     {"{\"stream\": {\"heartbeat\": 15}}",
      "t.json:1: stream.heartbeat: " DURATION
      "1s to 1h, found 15: a number needs a unit, write \"15s\" or \"15ms\"\n"},

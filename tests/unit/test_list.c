@@ -103,8 +103,7 @@ static void walk_may_free(void **state)
         item->number = i;
         list_push(&list, &item->link);
     }
-    list_each(&list, it)
-    {
+    list_each(&list, it) {
         assert_int_equal(number_of(it), next++);
         if (number_of(it) % 2 == 0) {
             list_remove(it);
@@ -113,13 +112,13 @@ static void walk_may_free(void **state)
     }
     assert_int_equal(next, 10);
     expect(&list, (int[]){1, 3, 5, 7, 9}, 5);
-    list_each(&list, it)
-    {
+    list_each(&list, it) {
         list_remove(it);
         free(container_of(it, struct item, link));
     }
     expect(&list, NULL, 0);
-    list_each(&list, it) fail_msg("an empty list has no element %p", (void *)it);
+    list_each(&list, it)
+        fail_msg("an empty list has no element %p", (void *)it);
 }
 
 /* Moving to the tail again and again, as a list ordered by time is used, against an array. */

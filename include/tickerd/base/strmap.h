@@ -1,5 +1,5 @@
 /* A hash map from byte strings to pointers: open addressing, SipHash-1-3 with a key drawn at
- * random per process, so that names chosen by strangers cannot be made to collide.
+ * random for each map, so that names chosen by strangers cannot be made to collide.
  *
  * The map owns neither keys nor values. A key's bytes must stay valid and unchanged while it is
  * in the map; usually they live inside the value. Values are never NULL. */

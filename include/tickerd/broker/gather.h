@@ -19,6 +19,7 @@ enum { BATCH_BYTES = 256 * 1024, BATCH_ITEMS = 2048, BATCH_SEGMENTS = 64, BATCH_
  * channel's last N begin, and no holes that were there before the client came. */
 struct replay {
     uint64_t until;
+    uint64_t evictions;   /* the replica's count when the client came */
     struct strmap starts; /* channel name -> struct replay_start (owned); empty: all events */
 };
 
@@ -47,6 +48,11 @@ struct batch_item {
     uint32_t end; /* offset in the batch's bytes where it ends */
 };
 
+struct cursor {
+    const struct ring *ring;
+    uint32_t i;
+};
+
 struct batch {
     struct iovec iov[1 + BATCH_SEGMENTS]; /* [0] is left free for what is in flight */
     int segments;                         /* in iov[1..] */
@@ -59,7 +65,9 @@ struct batch {
 
     char *copy; /* BATCH_BYTES */
     size_t copied;
-    struct buf text; /* for gap events */
+    struct buf text;        /* for gap events */
+    struct cursor *cursors; /* where the walk stands in each ring */
+    size_t cursor_room;
     struct frame_stats *stats;
     /* What the batch was made for, so that it can serve again. */
     bool valid;
@@ -82,7 +90,8 @@ static inline void batch_invalidate(struct batch *b)
 /* Make the batch empty, to send nothing but what is in flight. */
 void batch_clear(struct batch *b);
 
-/* Fill the batch with what the reader is owed next (perhaps nothing). */
+/* Fill the batch with what the reader is owed next (perhaps nothing). While one of its views is not
+ * loaded that is nothing, with `more`: what the others hold may lie behind what that one will. */
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader);
 
 /* Append a gap event's block: nothing is known of `channel` (NULL: all) between the two. */

@@ -35,12 +35,14 @@ struct registry {
     struct strmap channels; /* name -> struct channel */
     struct strmap heads;    /* literal head -> struct head: the patterns in use */
     uint32_t head_lengths[TOPIC_MAX + 1];
-    struct link idle, used; /* channels without and with interests, least recently used first */
+    struct link idle;       /* channels without interests, least recently used first */
+    struct link used;       /* the others, but for those found to keep no event */
     struct link sweep;      /* all channels, in the order in which ages are checked */
     uint64_t cost;          /* of all channels with their logs */
     uint64_t watermark;     /* newest position evicted with a dropped stub */
     struct ring marks;      /* outages of the whole instance */
     bool live;              /* the source is up */
+    bool marked;            /* the last outage has its mark */
     uint64_t down_since;    /* when not live */
     struct registry_worker *workers;
     uint32_t worker_count;
@@ -75,7 +77,7 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n);
 void registry_timeline(struct registry *r);
 
 /* Ages, lingering subscriptions. Call several times a second. */
-void registry_tick(struct registry *r, uint64_t now_us);
+void registry_tick(struct registry *r);
 
 /* How many channels have a log or a stub. */
 size_t registry_channels(const struct registry *r);

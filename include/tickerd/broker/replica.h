@@ -28,9 +28,10 @@ struct replica {
     struct link idle;     /* views without a subscription */
     struct view *marks;
     struct timeline timeline;
-    uint64_t head; /* the position reached: whatever comes later is above it */
-    bool upstream; /* the source is live */
-    bool resync;   /* NOTE_RESYNC is to be sent before anything else */
+    uint64_t head;      /* the position reached: whatever comes later is above it */
+    uint64_t evictions; /* NOTE_EVICTs applied: what says which hole is older than which client */
+    bool upstream;      /* the source is live */
+    bool resync;        /* NOTE_RESYNC is to be sent before anything else */
     const struct replica_events *events;
     void *ctx;
 };
@@ -57,7 +58,8 @@ void replica_apply(struct replica *r, struct note *n);
 /* Everything up to this position has been applied. */
 void replica_reached(struct replica *r, uint64_t seq);
 
-/* The hub gave up sending: ask for everything again. Call after the inbox has been drained. */
+/* The hub gave up sending: ask for everything again. Call after the inbox has been drained. Until
+ * the hub has answered for a view again it counts as not loaded. */
 void replica_restart(struct replica *r);
 
 /* Send what waits to be sent, as far as there is room. */

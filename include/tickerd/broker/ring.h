@@ -42,11 +42,17 @@ const char *gap_reason_text(enum gap_reason reason);
 struct hole {
     struct name *channel;  /* owned reference; NULL: all channels */
     uint64_t evicted_seq;  /* newest evicted event under this hole; 0: none */
-    uint64_t evicted_prev; /* the one evicted before it; 0: none */
+    uint64_t evicted_prev; /* newest loss of any kind before that one; 0: none */
     uint32_t evicted_fp;
     enum gap_reason reason;
-    uint64_t made; /* the time line's position when the hole came into being or last grew */
+    bool never_kept; /* under it is more than evictions: a stream with `history` is told of it */
+    uint64_t made;   /* the time line's position when the hole came into being or last grew; where a
+                      worker's own evictions made it, their count and HOLE_COUNTED */
 };
+
+/* Evictions reach a worker without a position of their own, perhaps many at the position it has
+ * reached long since; so it counts them, to tell which of two things came first. */
+#define HOLE_COUNTED ((uint64_t)1 << 63)
 
 /* seq in the low bits, the kind in the top one: 16 bytes an entry. */
 struct entry {
@@ -75,7 +81,8 @@ struct ring {
     uint32_t start;
     uint32_t count; /* entries */
     uint32_t holes; /* of which holes */
-    bool distinct;  /* holes that are pushed do not melt, up to RING_DISTINCT_MAX of them */
+    bool distinct;  /* holes that are pushed do not melt but for the oldest, to keep within
+                       RING_DISTINCT_MAX */
 };
 
 /* How many outages an instance remembers one by one. */
@@ -120,15 +127,15 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
 /* The oldest frame, still owned by the ring, or NULL. */
 struct frame *ring_oldest(const struct ring *r);
 
-/* Turn the oldest frame into (part of) the hole at the start; `now` is the position at which that
- * happens. Returns the frame, the ring's reference now the caller's, or NULL if there is no frame.
- * Needs no memory where the ring already starts with a hole; elsewhere a failed allocation returns
- * NULL too and changes nothing. */
-struct frame *ring_evict_oldest(struct ring *r, uint64_t now);
+/* Turn the oldest frame into (part of) the hole at the start; `made` is what that hole's `made`
+ * shall say. Returns the frame, the ring's reference now the caller's, or NULL if there is no
+ * frame. Needs no memory where the ring already starts with a hole; elsewhere a failed allocation
+ * returns NULL too and changes nothing. */
+struct frame *ring_evict_oldest(struct ring *r, uint64_t made);
 
 /* Turn the frame at exactly `seq` into a hole. False if there is none or memory is out (then it
  * simply stays). Used by merged views, where evictions come in any order. */
-bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t now);
+bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made);
 
 /* Append copies (with references of their own) of all entries to out[0..count). */
 int ring_copy(const struct ring *r, struct entry *out);

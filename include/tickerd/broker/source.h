@@ -8,8 +8,9 @@
  *  1. Wanted subscriptions survive reconnects: the source sends them again after each connect, and
  *     reports every acknowledgement again.
  *  2. on_up comes once per connection, after everything wanted when the connection was made has
- *     been acknowledged or refused. on_down comes once for each on_up, and once if the first
- *     connection attempt fails (so that the caller learns that it is not up).
+ *     been acknowledged or refused. on_down comes once for each on_up, once if the first
+ *     connection attempt fails (so that the caller learns that it is not up), and once for each
+ *     connection that ends after an on_acked but before its on_up (acknowledgements are void).
  *  3. Within one connection call-backs come in the order the server sent things: a message before
  *     an on_acked belongs to the time before that acknowledgement.
  *  4. A refused subscription (ACL) is retried with back-off and reported each time it is refused;

@@ -14,7 +14,7 @@
 
 #include "tickerd/wire/eventid.h"
 
-enum { TIMELINE_EPOCHS = 16, TIMELINE_STEP_US = 1000000 };
+enum { TIMELINE_EPOCHS = 16, TIMELINE_STEP_US = 1000000, TIMELINE_HOLD_US = 250000 };
 
 struct epoch {
     uint64_t start; /* first seq of this epoch */
@@ -43,15 +43,18 @@ struct hubclock {
     struct timeline line;
     int64_t base;       /* seq = monotonic + base */
     uint64_t last;      /* newest seq given out or reached */
-    uint64_t last_turn; /* seq at the end of the turn before */
+    uint64_t last_turn; /* time of the turn before */
+    uint64_t hold;      /* after a stall: `last` does not follow the time until it is this */
 };
 
 /* Start the clock and its first epoch. `tag` is random. */
 void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t tag);
 
 /* Begin a turn of the loop: note the time. After a stall of over a second (the process was
- * stopped) the time stays that of the turn before until hubclock_turn_end, since early stamps err
- * towards duplicates and late ones to loss. Must be called at least twice a second.
+ * stopped) the time stays that of the turn before for TIMELINE_HOLD_US, since what is read then was
+ * sent during the stall, and early stamps err towards duplicates, late ones to loss. Not for one
+ * turn only: the loop's timers have theirs before anything is read. Must be called at least twice a
+ * second.
  * Returns true when the wall clock was stepped and a new epoch (with `fresh_tag`) began. */
 bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag);
 

@@ -21,7 +21,7 @@ struct view {
     uint32_t id, gen;
     uint32_t publisher_ids; /* frames pushed since the last reset that carry a publisher's id */
     bool pattern;
-    bool loaded; /* the hub has answered */
+    bool loaded; /* the hub has answered; what the view says is whole up to the replica's head */
     bool live;   /* the upstream subscription is confirmed */
 };
 
@@ -36,10 +36,10 @@ struct sub {
 struct view *view_create(struct name *topic, bool pattern, uint32_t id, uint32_t gen);
 void view_destroy(struct view *v);
 
-/* Apply a FRAME, EVICT, HOLE or RESET note, taking over what it owns; `now` is the position
- * reached. Memory running out while a frame is appended leaves a hole in its place or, without
- * memory for that either, empties the view: what is lost shows as a gap. */
-void view_apply(struct view *v, struct note *n, uint64_t now);
+/* Apply a FRAME, EVICT, HOLE or RESET note, taking over what it owns; `made` is for the hole that
+ * an eviction leaves. Memory running out while a frame is appended leaves a hole in its place or,
+ * without memory for that either, empties the view: what is lost shows as a gap. */
+void view_apply(struct view *v, struct note *n, uint64_t made);
 
 /* Whether the frame at this position is still kept. */
 bool view_holds(const struct view *v, uint64_t seq);

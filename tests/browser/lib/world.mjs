@@ -1,5 +1,6 @@
 // What a scenario plays in: a private Redis, a tickerd, a proxy before it, and one client.
 
+import assert from 'node:assert/strict';
 import { Daemon } from './daemon.mjs';
 import { Ticker } from './numbers.mjs';
 import { Proxy } from './proxy.mjs';
@@ -55,9 +56,20 @@ export class World {
     return ticker;
   }
 
-  async close() {
+  /** Ends the daemon as its owner would, and insists that it ends well. */
+  async finish() {
+    await this.#quiet();
+    assert.deepEqual(await this.daemon.stop('SIGTERM'), { code: 0, signal: null }, 'how tickerd ended');
+    assert.doesNotMatch(this.daemon.log, /Sanitizer|runtime error:/);
+  }
+
+  async #quiet() {
     for (const ticker of this.#tickers) await ticker.stop();
     for (const stream of this.#streams) stream.close();
+  }
+
+  async close() {
+    await this.#quiet();
     await this.proxy?.close();
     await this.daemon?.close();
     await this.redis?.close();
@@ -69,6 +81,7 @@ export async function inWorld(client, settings, scenario) {
   const world = await World.create(client, settings);
   try {
     await scenario(world);
+    await world.finish();
   } catch (error) {
     console.error(`--- ${client.name}: tickerd's log\n${world.daemon.log.slice(-4000)}`);
     throw error;

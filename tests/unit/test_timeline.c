@@ -1,0 +1,243 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "prng.h"
+#include "tickerd/broker/timeline.h"
+
+#define SECOND UINT64_C(1000000)
+#define HOUR (3600 * SECOND)
+#define WALL UINT64_C(1700000000000000)
+
+/* A host whose clocks the test turns; tags count up from 1. */
+struct host {
+    struct hubclock clock;
+    uint64_t mono, wall;
+    uint32_t tag;
+};
+
+static void host_init(struct host *h)
+{
+    h->mono = 5 * HOUR;
+    h->wall = WALL;
+    h->tag = 1;
+    hubclock_init(&h->clock, h->mono, h->wall, h->tag);
+}
+
+static bool turn(struct host *h, uint64_t passed)
+{
+    h->mono += passed;
+    h->wall += passed;
+    if (!hubclock_turn(&h->clock, h->mono, h->wall, h->tag + 1))
+        return false;
+    h->tag++;
+    return true;
+}
+
+static struct eventid id_of(const struct host *h, uint64_t seq)
+{
+    return timeline_id(&h->clock.line, seq, 77);
+}
+
+static void assert_resolves(const struct host *h, uint64_t seq)
+{
+    struct eventid id = id_of(h, seq);
+    uint64_t back = 0;
+    assert_true(timeline_resolve(&h->clock.line, &id, &back));
+    assert_int_equal(back, seq);
+}
+
+static void shows_the_wall_clock(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    assert_int_equal(hubclock_now(&h.clock), WALL);
+    assert_false(turn(&h, 100000));
+    assert_int_equal(hubclock_now(&h.clock), WALL + 100000);
+    uint64_t seq = hubclock_next(&h.clock);
+    assert_int_equal(seq, WALL + 100001);
+    struct eventid id = id_of(&h, seq);
+    assert_int_equal(id.seq, seq);
+    assert_int_equal(id.tag, 1);
+    assert_int_equal(id.fp, 77);
+    assert_resolves(&h, seq);
+    assert_int_equal(timeline_from_wall(&h.clock.line, WALL + 9), WALL + 9);
+    struct eventid foreign = {.seq = seq, .tag = 99};
+    uint64_t out = 5;
+    assert_false(timeline_resolve(&h.clock.line, &foreign, &out));
+}
+
+/* More events in a turn than microseconds: the clock runs ahead and never turns back. */
+static void grows_strictly(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    uint64_t before = hubclock_now(&h.clock);
+    for (int t = 0; t < 100; t++) {
+        (void)turn(&h, 10);
+        for (int i = 0; i < 50; i++) {
+            uint64_t seq = hubclock_next(&h.clock);
+            assert_true(seq > before);
+            before = seq;
+        }
+    }
+    assert_int_equal(before, WALL + 10 + 50 + 99 * 50);
+}
+
+static void small_steps_change_nothing(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    h.wall += SECOND;
+    assert_false(turn(&h, 1000));
+    h.wall -= 2 * SECOND;
+    assert_false(turn(&h, 1000));
+    assert_int_equal(id_of(&h, hubclock_next(&h.clock)).tag, 1);
+    h.wall -= 1; /* small ones add up */
+    assert_true(turn(&h, 1000));
+    assert_int_equal(id_of(&h, hubclock_next(&h.clock)).tag, 2);
+}
+
+static void steps_begin_epochs(void **state)
+{
+    (void)state;
+    const int64_t steps[] = {(int64_t)HOUR, -3 * (int64_t)HOUR, (int64_t)SECOND + 1};
+    struct host h;
+    host_init(&h);
+    uint64_t seqs[4];
+    struct eventid ids[4];
+    for (size_t i = 0; i < 4; i++) {
+        if (i > 0)
+            h.wall += (uint64_t)steps[i - 1];
+        assert_int_equal(turn(&h, 1000), i > 0);
+        assert_false(turn(&h, 1000)); /* once per step */
+        seqs[i] = hubclock_next(&h.clock);
+        ids[i] = id_of(&h, seqs[i]);
+        assert_int_equal(ids[i].tag, i + 1);
+        assert_int_equal(ids[i].seq, h.wall + 1);
+        assert_true(i == 0 || seqs[i] > seqs[i - 1]);
+        assert_int_equal(timeline_from_wall(&h.clock.line, h.wall), seqs[i] - 1);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        struct eventid now = id_of(&h, seqs[i]);
+        assert_int_equal(now.seq, ids[i].seq);
+        assert_int_equal(now.tag, ids[i].tag);
+        assert_resolves(&h, seqs[i]);
+    }
+}
+
+static void forgets_the_oldest_epoch(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    enum { STEPS = 40 };
+    struct eventid ids[STEPS];
+    uint64_t seqs[STEPS];
+    for (size_t i = 0; i < STEPS; i++) {
+        seqs[i] = hubclock_next(&h.clock);
+        ids[i] = id_of(&h, seqs[i]);
+        h.wall += i % 2 == 0 ? HOUR : (uint64_t) - (int64_t)(HOUR / 2);
+        assert_true(turn(&h, 500));
+    }
+    assert_int_equal(h.clock.line.count, TIMELINE_EPOCHS);
+    for (size_t i = 0; i < STEPS; i++) {
+        uint64_t seq = 0;
+        /* The present epoch has no event yet: fifteen of those seen are left. */
+        bool known = i >= STEPS - (TIMELINE_EPOCHS - 1);
+        assert_int_equal(timeline_resolve(&h.clock.line, &ids[i], &seq), known);
+        if (known)
+            assert_int_equal(seq, seqs[i]);
+        assert_resolves(&h, seqs[i]); /* even those are shown so that they come back */
+    }
+}
+
+static void stalls_keep_the_time_before(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    assert_false(turn(&h, 500000));
+    uint64_t before = hubclock_now(&h.clock);
+    assert_false(turn(&h, SECOND)); /* exactly a second is none */
+    assert_int_equal(hubclock_now(&h.clock), before + SECOND);
+    before = hubclock_now(&h.clock);
+    assert_false(turn(&h, 30 * SECOND));
+    assert_int_equal(hubclock_now(&h.clock), before);
+    assert_int_equal(hubclock_next(&h.clock), before + 1);
+    /* The loop's timers had that turn; what waited in the socket is read in the next ones. */
+    assert_false(turn(&h, 50));
+    assert_int_equal(hubclock_next(&h.clock), before + 2);
+    assert_false(turn(&h, TIMELINE_HOLD_US));
+    assert_int_equal(hubclock_now(&h.clock), before + 30 * SECOND + 50 + TIMELINE_HOLD_US);
+}
+
+/* A stall and a step at once: the process slept while somebody set the clock. */
+static void steps_during_stalls(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    uint64_t first = hubclock_next(&h.clock);
+    h.wall -= 2 * HOUR;
+    assert_true(turn(&h, HOUR));
+    uint64_t second = hubclock_next(&h.clock);
+    assert_true(second > first);
+    assert_int_equal(id_of(&h, first).tag, 1);
+    assert_int_equal(id_of(&h, second).tag, 2);
+    /* Shown in the new clock's terms, as of the time before the stall. */
+    assert_int_equal(id_of(&h, second).seq, second - 2 * HOUR);
+    assert_resolves(&h, first);
+    assert_resolves(&h, second);
+}
+
+static void holds_at_random(void **state)
+{
+    (void)state;
+    const uint64_t seed = 20250207;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    struct prng rng = {seed};
+    struct host h;
+    host_init(&h);
+    uint64_t last = hubclock_now(&h.clock);
+    struct eventid last_id = id_of(&h, last);
+    for (int i = 0; i < 20000; i++) {
+        size_t dice = prng_below(&rng, 200);
+        if (dice == 0)
+            h.wall += prng_below(&rng, 10 * HOUR);
+        else if (dice == 1)
+            h.wall -= prng_below(&rng, 10 * HOUR);
+        (void)turn(&h, dice == 2 ? prng_below(&rng, 5 * SECOND) : prng_below(&rng, 400));
+        for (size_t n = prng_below(&rng, 4); n > 0; n--) {
+            uint64_t seq = hubclock_next(&h.clock);
+            struct eventid id = id_of(&h, seq);
+            assert_true(seq > last);
+            assert_true(id.tag >= last_id.tag);
+            assert_true(id.tag != last_id.tag || id.seq > last_id.seq);
+            assert_resolves(&h, seq);
+            last = seq;
+            last_id = id;
+        }
+        assert_true(hubclock_now(&h.clock) >= last);
+        assert_resolves(&h, last - prng_below(&rng, 2 * HOUR));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shows_the_wall_clock),       cmocka_unit_test(grows_strictly),
+        cmocka_unit_test(small_steps_change_nothing), cmocka_unit_test(steps_begin_epochs),
+        cmocka_unit_test(forgets_the_oldest_epoch),   cmocka_unit_test(stalls_keep_the_time_before),
+        cmocka_unit_test(steps_during_stalls),        cmocka_unit_test(holds_at_random),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
