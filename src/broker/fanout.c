@@ -17,6 +17,7 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
     list_init(&f->stalled);
     list_init(&f->all);
     list_init(&f->ready);
+    list_init(&f->behind);
     f->turn = 1;
     if (batch_init(&f->batch, stats) != ERR_OK)
         return ERR_NOMEM;
@@ -75,12 +76,23 @@ static void start_ready(struct fanout *f, uint64_t now_us)
         session_start(container_of(it, struct session, timer), now_us);
 }
 
+static void retry_behind(struct fanout *f, uint64_t now_us)
+{
+    struct link again;
+    struct link *it;
+    list_init(&again);
+    list_splice(&again, &f->behind);
+    while ((it = list_first(&again)) != NULL)
+        session_start(container_of(it, struct session, timer), now_us);
+}
+
 void fanout_flush(struct fanout *f, uint64_t now_us)
 {
     struct replica *r = &f->replica;
     f->turn++;
     batch_invalidate(&f->batch);
     start_ready(f, now_us);
+    retry_behind(f, now_us);
     if (!list_empty(&r->marks->dirty)) { /* concerns everybody */
         list_remove(&r->marks->dirty);
         list_each(&f->all, it) {
@@ -95,6 +107,8 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
             session_flush(container_of(it, struct sub, link)->session, now_us);
         }
     }
+    replica_settle(r);
+    batch_invalidate(&f->batch);
 }
 
 static void beat(struct fanout *f, uint64_t now_us)
@@ -167,6 +181,7 @@ uint64_t fanout_tick(struct fanout *f, uint64_t now_us)
 {
     batch_invalidate(&f->batch);
     start_overdue(f, now_us);
+    retry_behind(f, now_us);
     beat(f, now_us);
     cut_stalled(f, now_us);
     retire_old(f, now_us);

@@ -303,23 +303,6 @@ static void refresh_concerned(struct registry *r, const struct upstream_topic *t
     }
 }
 
-void registry_acked(struct registry *r, enum source_sub kind, const char *name, size_t len, bool on)
-{
-    struct upstream_topic t;
-    if (!upstream_find(&r->upstream, kind, name, len, &t))
-        return;
-    uint64_t now = hubclock_next(&r->clock);
-    /* While the source is coming back, the mark that will stand behind says all there is to say. */
-    if (on && r->marked)
-        confess_late(r, &t, now);
-    (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
-    if (!on)
-        forget_uncovered(r, &t);
-    if (r->live)
-        refresh_concerned(r, &t);
-    upstream_reap(&r->upstream, &t);
-}
-
 static void broadcast(struct registry *r, const struct note *what)
 {
     for (uint32_t w = 0; w < r->worker_count; w++) {
@@ -354,7 +337,7 @@ static void refresh_all(struct registry *r)
     }
 }
 
-void registry_up(struct registry *r)
+static void go_live(struct registry *r)
 {
     r->live = true;
     if (r->upstream.mode == REDIS_MODE_ON_DEMAND) { /* what was given up while it was away */
@@ -368,9 +351,42 @@ void registry_up(struct registry *r)
     refresh_all(r);
 }
 
+/* Connected is not yet live in mode `all`, where everything hangs on one subscription that the
+ * server may have refused. */
+static void go_live_if_covered(struct registry *r)
+{
+    bool all = r->upstream.mode == REDIS_MODE_ALL;
+    if (r->connected && !r->live && (!all || upstream_covers(&r->upstream, "", 0)))
+        go_live(r);
+}
+
+void registry_acked(struct registry *r, enum source_sub kind, const char *name, size_t len, bool on)
+{
+    struct upstream_topic t;
+    if (!upstream_find(&r->upstream, kind, name, len, &t))
+        return;
+    uint64_t now = hubclock_next(&r->clock);
+    /* While the source is coming back, the mark that will stand behind says all there is to say. */
+    if (on && r->marked)
+        confess_late(r, &t, now);
+    (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
+    if (!on)
+        forget_uncovered(r, &t);
+    if (r->live)
+        refresh_concerned(r, &t);
+    upstream_reap(&r->upstream, &t);
+    go_live_if_covered(r);
+}
+
+void registry_up(struct registry *r)
+{
+    r->connected = true;
+    go_live_if_covered(r);
+}
+
 void registry_down(struct registry *r, uint64_t since)
 {
-    r->live = r->marked = false;
+    r->connected = r->live = r->marked = false;
     r->down_since = since;
     metrics_add(r->metrics, METRIC_OUTAGES, 1);
     upstream_down(&r->upstream);

@@ -170,7 +170,10 @@ void interest_drop(struct registry *r, uint32_t worker, uint32_t view)
 static int link_channel(struct registry *r, struct interest *i)
 {
     struct channel *c = channel_get(r, i->topic->bytes, i->topic->len);
-    if (c == NULL || edge_create(c, i) != ERR_OK)
+    if (c == NULL)
+        return ERR_NOMEM;
+    channel_expire(r, c); /* before it is told of evictions */
+    if (edge_create(c, i) != ERR_OK)
         return ERR_NOMEM;
     channel_touch(r, c);
     return ERR_OK;
@@ -185,6 +188,7 @@ static int link_pattern(struct registry *r, struct interest *i)
     while ((c = strmap_next(&r->channels, &pos)) != NULL) {
         if (!matches(i, c->name))
             continue;
+        channel_expire(r, c);
         if (edge_create(c, i) != ERR_OK)
             return ERR_NOMEM;
         channel_touch(r, c);
@@ -227,8 +231,7 @@ static struct snapshot *snapshot_pattern(struct registry *r, struct interest *i)
     bool ok = confess_pattern(r, i, &own) == ERR_OK;
     size_t total = own.count;
     list_each(&i->edges, it) {
-        struct channel *c = container_of(it, struct edge, of_interest)->channel;
-        channel_expire(r, c);
+        const struct channel *c = container_of(it, struct edge, of_interest)->channel;
         total += c->log.ring.count;
     }
     struct snapshot *s = snapshot_alloc(r, total);
@@ -264,7 +267,6 @@ static struct snapshot *snapshot_of(struct registry *r, struct interest *i)
     if (i->pattern)
         return snapshot_pattern(r, i);
     struct channel *c = container_of(list_first(&i->edges), struct edge, of_interest)->channel;
-    channel_expire(r, c);
     return snapshot_ring(r, &c->log.ring);
 }
 

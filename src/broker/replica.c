@@ -9,7 +9,7 @@
  * holds a view that is `dropped`, kept only until the hub's inbox had room for NOTE_DROP). What is
  * wanted anew meanwhile becomes an interest of the next generation. */
 
-enum { SLOTS_MIN = 16 };
+enum { SLOTS_MIN = 16, EVICTIONS_MIN = 64 };
 
 #define NO_SLOT UINT32_MAX
 
@@ -89,6 +89,8 @@ void replica_finish(struct replica *r)
     for (uint32_t i = 0; i < r->slot_count; i++)
         view_destroy(r->slots[i].view);
     free(r->slots);
+    free(r->pending);
+    r->pending = NULL;
     r->slots = NULL;
     r->slot_count = 0;
     strmap_finish(&r->channels);
@@ -239,6 +241,31 @@ static void apply_to_view(struct replica *r, struct note *n)
         list_push(&r->dirty, &v->dirty);
 }
 
+/* Keep an eviction for later. False: no memory, apply it now. */
+static bool defer(struct replica *r, const struct note *n)
+{
+    if (r->pending_count == r->pending_room) {
+        size_t room = r->pending_room == 0 ? EVICTIONS_MIN : r->pending_room * 2;
+        struct replica_eviction *more = realloc(r->pending, room * sizeof *more);
+        if (more == NULL)
+            return false;
+        r->pending = more;
+        r->pending_room = room;
+    }
+    r->pending[r->pending_count++] = (struct replica_eviction){n->view, n->gen, n->seq};
+    return true;
+}
+
+void replica_settle(struct replica *r)
+{
+    for (size_t i = 0; i < r->pending_count; i++) {
+        const struct replica_eviction *e = &r->pending[i];
+        struct note n = {.kind = NOTE_EVICT, .view = e->view, .gen = e->gen, .seq = e->seq};
+        apply_to_view(r, &n);
+    }
+    r->pending_count = 0;
+}
+
 void replica_apply(struct replica *r, struct note *n)
 {
     switch ((enum note_kind)n->kind) {
@@ -254,6 +281,10 @@ void replica_apply(struct replica *r, struct note *n)
     case NOTE_TIMELINE:
         r->timeline = *(const struct timeline *)n->ref;
         note_release(n);
+        break;
+    case NOTE_EVICT:
+        if (!defer(r, n))
+            apply_to_view(r, n);
         break;
     default:
         apply_to_view(r, n);

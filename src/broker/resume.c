@@ -51,7 +51,8 @@ static struct resume at(const struct replica *r, const struct sub *subs, size_t 
                         uint64_t position, uint32_t fp)
 {
     bool gap = any_hole_after(r, subs, count, position);
-    return (struct resume){gap ? RESUME_GAP : RESUME_CONTINUED, position, fp, false};
+    return (struct resume){
+        .kind = gap ? RESUME_GAP : RESUME_CONTINUED, .position = position, .fp = fp};
 }
 
 /* Just before the oldest event kept in these views; the head if nothing is kept. */
@@ -68,7 +69,8 @@ static uint64_t before_oldest(const struct replica *r, const struct sub *subs, s
 
 static struct resume unknown(const struct replica *r, const struct sub *subs, size_t count)
 {
-    return (struct resume){RESUME_GAP, before_oldest(r, subs, count), 0, true};
+    return (struct resume){
+        .kind = RESUME_GAP, .position = before_oldest(r, subs, count), .unknown = true};
 }
 
 /* A publisher's id: after the earliest kept event that carries it. */
@@ -141,8 +143,12 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
         search_view(&best, subs[k].view, id->fp, lo, seq + window);
     if (best.seq != 0 && best.counts && !hole_between(&r->marks->ring, lo - 1, best.seq))
         return at(r, subs, count, best.seq, id->fp);
-    if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1))
-        return unknown(r, subs, count);
+    if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1)) {
+        /* The other instance may have heard it a moment before this one. */
+        struct resume where = unknown(r, subs, count);
+        where.behind = seq + window > r->head;
+        return where;
+    }
     return at(r, subs, count, lo - 1, 0);
 }
 
@@ -253,7 +259,7 @@ static uint64_t before_first_start(const struct replay *p, uint64_t head)
 int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
                struct resume *out, struct replay **replay)
 {
-    *out = (struct resume){RESUME_NEW, r->head, 0, false};
+    *out = (struct resume){.kind = RESUME_NEW, .position = r->head};
     *replay = NULL;
     if (history == 0)
         return ERR_OK;

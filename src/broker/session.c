@@ -209,11 +209,26 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
     return o->head.failed ? NULL : frame_wrap(o->head.data, o->head.len);
 }
 
-void session_start(struct session *s, uint64_t now_us)
+/* Whether to wait for an event that the client has seen on another instance, but that has not come
+ * here yet: as long as for Redis' word on a subscription. */
+static bool worth_waiting(const struct session *s, const struct resume *where, uint64_t now_us)
+{
+    const struct fanout *f = s->fanout;
+    uint64_t patience = f->config->redis.ping_timeout_ms * 1000;
+    return where->behind && f->replica.upstream && now_us - s->since_us < patience;
+}
+
+static void start(struct session *s, bool may_wait, uint64_t now_us)
 {
     struct fanout *f = s->fanout;
     struct resume where;
-    if (decide(s, &where) != ERR_OK || (s->inflight = prologue(s, &where, now_us)) == NULL) {
+    int err = decide(s, &where);
+    if (err == ERR_OK && may_wait && worth_waiting(s, &where, now_us)) {
+        list_remove(&s->timer);
+        list_push(&f->behind, &s->timer);
+        return;
+    }
+    if (err != ERR_OK || (s->inflight = prologue(s, &where, now_us)) == NULL) {
         metrics_add(f->metrics, METRIC_OUT_OF_MEMORY, 1);
         session_end(s, true);
         return;
@@ -227,6 +242,11 @@ void session_start(struct session *s, uint64_t now_us)
     metrics_add(f->metrics, METRIC_STREAMS, 1);
     enter(s, &f->quiet, now_us);
     session_flush(s, now_us);
+}
+
+void session_start(struct session *s, uint64_t now_us)
+{
+    start(s, true, now_us);
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */
@@ -459,7 +479,7 @@ static void say_goodbye(struct session *s, uint64_t now_us)
 void session_leave(struct session *s, uint64_t now_us)
 {
     if (s->state == SESSION_WAITING)
-        session_start(s, now_us);
+        start(s, false, now_us);
     if (s->state != SESSION_STREAMING || s->leaving)
         return;
     s->leaving = true;

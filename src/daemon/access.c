@@ -27,7 +27,7 @@ static void name_peer(char *out, size_t size, int fd)
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
         struct sockaddr_storage room;
-    } sa;
+    } sa = {.room = {0}};
     socklen_t len = sizeof sa;
     memcpy(out, "unix", 5);
     if (getpeername(fd, &sa.any, &len) != 0)

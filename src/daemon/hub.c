@@ -107,10 +107,10 @@ static void on_up(void *ctx)
 {
     struct hub *h = ctx;
     begin_turn(h);
-    if (h->was_up) /* the source has logged that it is connected */
-        log_info("Redis is back: what was missed meanwhile is announced as a gap");
-    h->was_up = true;
     registry_up(&h->registry);
+    if (h->was_up && h->registry.live) /* the source has logged that it is connected */
+        log_info("Redis is back: what was missed meanwhile is announced as a gap");
+    h->was_up = h->was_up || h->registry.live;
     end_turn(h);
 }
 

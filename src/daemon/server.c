@@ -24,7 +24,6 @@ struct server {
     uint32_t worker_count;
     struct addr *addrs; /* config->listen, parsed */
     int *fds;           /* per worker, then per address */
-    bool *owned;
     struct capacity capacity;
     struct frame_stats stats;
     uv_signal_t term, interrupt, hangup;
@@ -60,14 +59,25 @@ static bool finish_loop(struct server *s)
     return uv_loop_close(&s->loop) == 0;
 }
 
+static bool all_workers(const struct server *s, bool (*are)(const struct worker *w))
+{
+    for (uint32_t w = 0; w < s->worker_count; w++) {
+        if (!are(s->workers[w]))
+            return false;
+    }
+    return true;
+}
+
+/* No worker stops before all have drained, so that its socket keeps answering. */
 static void on_ended_check(uv_timer_t *timer)
 {
     struct server *s = timer->data;
-    for (uint32_t w = 0; w < s->worker_count; w++) {
-        if (!worker_ended(s->workers[w]))
-            return;
+    if (all_workers(s, worker_ended)) {
+        close_handles(s);
+    } else if (all_workers(s, worker_drained)) {
+        for (uint32_t w = 0; w < s->worker_count; w++)
+            worker_stop(s->workers[w]);
     }
-    close_handles(s);
 }
 
 static void on_end_signal(uv_signal_t *handle, int signum)
@@ -117,8 +127,8 @@ static int open_sockets(struct server *s)
         for (uint32_t w = 0; w < s->worker_count; w++) {
             size_t at = w * n + a;
             struct buf why = BUF_INIT;
-            s->owned[at] = w == 0 || !s->addrs[a].is_unix;
-            s->fds[at] = s->owned[at] ? listener_open(&s->addrs[a], &why) : s->fds[a];
+            bool shared = w > 0 && s->addrs[a].is_unix;
+            s->fds[at] = shared ? s->fds[a] : listener_open(&s->addrs[a], &why);
             if (s->fds[at] < 0)
                 log_error("%s", buf_cstr(&why));
             buf_finish(&why);
@@ -140,7 +150,6 @@ static void make_workers(struct server *s)
             .hub_clock = hub_clock(s->hub),
             .to_hub = hub_inbox(s->hub, w),
             .fds = s->fds + w * n,
-            .owned = s->owned + w * n,
             .fd_count = n,
         };
         s->workers[w] = worker_create(&options);
@@ -199,20 +208,25 @@ static void allocate(struct server *s)
     s->workers = calloc(s->worker_count, sizeof(struct worker *));
     s->addrs = calloc(n, sizeof *s->addrs);
     s->fds = calloc(n * s->worker_count, sizeof *s->fds);
-    s->owned = calloc(n * s->worker_count, sizeof *s->owned);
-    if (s->workers == NULL || s->addrs == NULL || s->fds == NULL || s->owned == NULL ||
-        uv_loop_init(&s->loop) != 0)
+    if (s->workers == NULL || s->addrs == NULL || s->fds == NULL || uv_loop_init(&s->loop) != 0)
         abort();
 }
 
 static void release(struct server *s)
 {
-    for (size_t a = 0; a < s->config->listen.count; a++)
-        listener_unlink(&s->addrs[a]);
+    size_t n = s->config->listen.count;
+    for (size_t at = 0; at < n * s->worker_count; at++) {
+        bool shared = at >= n && s->addrs[at % n].is_unix;
+        if (s->fds[at] > 0 && !shared)
+            (void)close(s->fds[at]);
+    }
+    for (size_t a = 0; a < n; a++) {
+        if (s->fds[a] > 0) /* not one that another process serves */
+            listener_unlink(&s->addrs[a]);
+    }
     free((void *)s->workers);
     free(s->addrs);
     free(s->fds);
-    free(s->owned);
 }
 
 static int run_loop(struct server *s)

@@ -32,6 +32,7 @@ struct worker {
     struct metrics metrics;
     struct listener **listeners;
     _Atomic int order;
+    _Atomic bool drained;
     _Atomic bool ended;
     bool stopping;
 };
@@ -100,8 +101,8 @@ static void check_drained(struct worker *w, uint64_t now)
     if (!w->fanout.draining || w->stopping)
         return;
     uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + DRAIN_GRACE_US;
-    if (!http1_busy(&w->public.http) || now - w->fanout.drain_start_us > span)
-        stop_loop(w);
+    bool late = now - w->fanout.drain_start_us > span;
+    atomic_store(&w->drained, late || !http1_busy(&w->public.http));
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -135,8 +136,7 @@ static int start_listeners(struct worker *w)
     if (w->listeners == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < w->options.fd_count; i++) {
-        w->listeners[i] = listener_start(&w->loop, w->options.fds[i], w->options.owned[i],
-                                         public_accept, &w->public);
+        w->listeners[i] = listener_start(&w->loop, w->options.fds[i], public_accept, &w->public);
         if (w->listeners[i] == NULL)
             return ERR_NOMEM;
     }
@@ -213,6 +213,11 @@ void worker_drain(struct worker *w)
 void worker_stop(struct worker *w)
 {
     give_order(w, ORDER_STOP);
+}
+
+bool worker_drained(const struct worker *w)
+{
+    return atomic_load(&w->drained);
 }
 
 bool worker_ended(const struct worker *w)

@@ -28,8 +28,7 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd;
-    int spare; /* a descriptor in reserve, to shake off connections when there is no other */
-    bool owned;
+    int spare;   /* a descriptor in reserve, to shake off connections when there is no other */
     int closing; /* handles still open */
     void (*accepted)(void *ctx, int fd);
     void *ctx;
@@ -96,7 +95,7 @@ static void note_port(int fd, struct addr *a)
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
         struct sockaddr_storage room;
-    } sa;
+    } sa = {.room = {0}};
     socklen_t len = sizeof sa;
     if (getsockname(fd, &sa.any, &len) == 0)
         a->port = ntohs(sa.any.sa_family == AF_INET6 ? sa.v6.sin6_port : sa.v4.sin_port);
@@ -186,14 +185,13 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
-struct listener *listener_start(uv_loop_t *loop, int fd, bool owned,
-                                void (*accepted)(void *ctx, int fd), void *ctx)
+struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
+                                void *ctx)
 {
     struct listener *l = calloc(1, sizeof *l);
     if (l == NULL)
         return NULL;
     l->fd = fd;
-    l->owned = owned;
     l->accepted = accepted;
     l->ctx = ctx;
     if (uv_poll_init(loop, &l->poll, fd) != 0) {
@@ -221,8 +219,6 @@ void listener_close(struct listener *l)
         return;
     uv_close((uv_handle_t *)&l->poll, on_closed);
     uv_close((uv_handle_t *)&l->pause, on_closed);
-    if (l->owned)
-        (void)close(l->fd);
     if (l->spare >= 0)
         (void)close(l->spare);
 }

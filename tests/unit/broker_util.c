@@ -182,6 +182,7 @@ void rig_hole(struct rig *g, const struct view *v, uint64_t seq, struct name *ch
 void rig_evict(struct rig *g, const struct view *v, uint64_t seq)
 {
     apply(g, v, (struct note){.kind = NOTE_EVICT, .seq = seq});
+    replica_settle(&g->replica); /* as at the end of a turn */
 }
 
 void rig_reset(struct rig *g, const struct view *v, const struct ring *log, uint64_t head)

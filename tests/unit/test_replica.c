@@ -194,6 +194,34 @@ static void reaches_the_newest_entry(void **state)
     rig_finish(&g);
 }
 
+/* What a turn brings and evicts at once must be there until the turn has been flushed. */
+static void evictions_wait_for_the_end_of_the_turn(void **state)
+{
+    struct rig g;
+    struct sub sub;
+    (void)state;
+    rig_init(&g);
+    list_init(&sub.link);
+    struct view *v = rig_subscribe(&g, &sub, "news", false);
+    struct name *news = make_name("news");
+    rig_frame(&g, v, make_frame(news, 10, "x"));
+    rig_frame(&g, v, make_frame(news, 11, "x"));
+    struct note evict = {.kind = NOTE_EVICT, .view = v->id, .gen = v->gen, .seq = 10};
+    replica_apply(&g.replica, &evict);
+    assert_true(view_holds(v, 10));
+    replica_settle(&g.replica);
+    assert_false(view_holds(v, 10));
+    assert_true(view_holds(v, 11));
+    evict.seq = 11;
+    replica_apply(&g.replica, &evict);
+    rig_reset(&g, v, NULL, 12); /* the same generation, as the test's hub sends it */
+    replica_settle(&g.replica);
+    assert_int_equal(ring_frames(&v->ring), 0);
+    name_unref(news);
+    replica_unsubscribe(&g.replica, &sub);
+    rig_finish(&g);
+}
+
 static void news_makes_dirty(void **state)
 {
     (void)state;
@@ -453,6 +481,7 @@ int main(void)
         cmocka_unit_test(ignores_older_generations),
         cmocka_unit_test(says_when_ready),
         cmocka_unit_test(reaches_the_newest_entry),
+        cmocka_unit_test(evictions_wait_for_the_end_of_the_turn),
         cmocka_unit_test(news_makes_dirty),
         cmocka_unit_test(waits_for_room),
         cmocka_unit_test(drops_and_takes_again_without_room),

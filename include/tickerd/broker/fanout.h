@@ -20,6 +20,7 @@ struct fanout {
     struct link stalled; /* streaming, the transport full, by time of the last progress */
     struct link all;     /* every session, oldest first */
     struct link ready;   /* waiting sessions whose views have become ready */
+    struct link behind;  /* waiting for an event they have seen elsewhere; tried again every turn */
     size_t count;
     uint32_t turn;
     uint64_t random;

@@ -35,15 +35,16 @@ struct registry {
     struct strmap channels; /* name -> struct channel */
     struct strmap heads;    /* literal head -> struct head: the patterns in use */
     uint32_t head_lengths[TOPIC_MAX + 1];
-    struct link idle;       /* channels without interests, least recently used first */
-    struct link used;       /* the others, but for those found to keep no event */
-    struct link sweep;      /* all channels, in the order in which ages are checked */
-    uint64_t cost;          /* of all channels with their logs */
-    uint64_t watermark;     /* newest position evicted with a dropped stub */
-    struct ring marks;      /* outages of the whole instance */
-    bool live;              /* the source is up */
-    bool marked;            /* the last outage has its mark */
-    uint64_t down_since;    /* when not live */
+    struct link idle;    /* channels without interests, least recently used first */
+    struct link used;    /* the others, but for those found to keep no event */
+    struct link sweep;   /* all channels, in the order in which ages are checked */
+    uint64_t cost;       /* of all channels with their logs */
+    uint64_t watermark;  /* newest position evicted with a dropped stub */
+    struct ring marks;   /* outages of the whole instance */
+    bool connected;      /* the source is up */
+    bool live;           /* and nothing that is published escapes us */
+    bool marked;         /* the last outage has its mark */
+    uint64_t down_since; /* when not live */
     struct registry_worker *workers;
     uint32_t worker_count;
     struct buf scratch, block; /* for reading envelopes, for encoding */

@@ -12,6 +12,12 @@ struct replica_slot {
     uint32_t next_free;
 };
 
+/* An eviction that waits for the end of the turn. */
+struct replica_eviction {
+    uint32_t view, gen;
+    uint64_t seq;
+};
+
 struct replica_events {
     /* Send a note to the hub. False: no room now, try again later (the note stays the caller's). */
     bool (*send)(void *ctx, struct note *n);
@@ -30,8 +36,10 @@ struct replica {
     struct timeline timeline;
     uint64_t head;      /* the position reached: whatever comes later is above it */
     uint64_t evictions; /* NOTE_EVICTs applied: what says which hole is older than which client */
-    bool upstream;      /* the source is live */
-    bool resync;        /* NOTE_RESYNC is to be sent before anything else */
+    struct replica_eviction *pending; /* owned; applied by replica_settle */
+    size_t pending_count, pending_room;
+    bool upstream; /* the source is live */
+    bool resync;   /* NOTE_RESYNC is to be sent before anything else */
     const struct replica_events *events;
     void *ctx;
 };
@@ -52,8 +60,12 @@ void replica_unsubscribe(struct replica *r, struct sub *sub);
 /* Drop the views that nobody subscribes to any more. Not while views are being walked. */
 void replica_sweep(struct replica *r);
 
-/* Apply a note from the hub, taking over what it owns. */
+/* Apply a note from the hub, taking over what it owns. Evictions wait for replica_settle. */
 void replica_apply(struct replica *r, struct note *n);
+
+/* Apply the evictions of this turn. To be called once the turn's news have been flushed, so that a
+ * burst larger than the history still reaches every client that keeps up. */
+void replica_settle(struct replica *r);
 
 /* Everything up to this position has been applied. */
 void replica_reached(struct replica *r, uint64_t seq);

@@ -11,6 +11,7 @@ struct resume {
     uint64_t position;     /* just before what follows */
     uint32_t fp;
     bool unknown; /* announce a gap `unknown-id` first; the client's id must not be repeated */
+    bool behind;  /* unknown, but so young that it may be on its way here: better ask again */
 };
 
 /* The word in `tickerd:open`. Static. */

@@ -65,7 +65,8 @@ void session_peer_gone(struct session *s);
 /* Send what is owed, if the transport can take it. Once a turn at most. */
 void session_flush(struct session *s, uint64_t now_us);
 
-/* Start a waiting session, ready or not. */
+/* Start a waiting session, ready or not; unless it is worth while to wait a moment longer for the
+ * event its id names (it then goes to fanout.behind, to be tried again). */
 void session_start(struct session *s, uint64_t now_us);
 
 /* Whether every view of a waiting session is ready. */

@@ -21,8 +21,7 @@ struct worker_options {
     struct frame_stats *stats;
     const _Atomic uint64_t *hub_clock; /* everything up to it is in the inbox */
     struct inbox *to_hub;
-    const int *fds;    /* listening sockets */
-    const bool *owned; /* which of them this worker closes */
+    const int *fds; /* listening sockets; stay the caller's */
     size_t fd_count;
 };
 
@@ -37,9 +36,14 @@ struct metrics *worker_metrics(struct worker *w);
 /* Start its thread. */
 int worker_start(struct worker *w);
 
-/* From any thread: send the clients away over drain.timeout, then stop; or stop at once. The
- * thread ends by itself. */
+/* From any thread: send the clients away over drain.timeout. The worker goes on answering new ones
+ * (with a `retry`) until it is stopped. */
 void worker_drain(struct worker *w);
+
+/* Whether a drain is over: nobody is owed anything any more, or the time is up. */
+bool worker_drained(const struct worker *w);
+
+/* From any thread: stop at once. The thread ends by itself. */
 void worker_stop(struct worker *w);
 
 /* Whether the thread has ended; then worker_destroy does not block. */

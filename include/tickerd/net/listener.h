@@ -4,7 +4,6 @@
 #ifndef TICKERD_NET_LISTENER_H
 #define TICKERD_NET_LISTENER_H
 
-#include <stdbool.h>
 #include <uv.h>
 
 #include "tickerd/base/buf.h"
@@ -21,11 +20,12 @@ void listener_unlink(const struct addr *a);
 struct listener;
 
 /* Poll a listening socket on this loop; accepted(ctx, fd) is given every connection (non-blocking,
- * close-on-exec). The descriptor passes to the listener if `owned`. NULL: out of memory. */
-struct listener *listener_start(uv_loop_t *loop, int fd, bool owned,
-                                void (*accepted)(void *ctx, int fd), void *ctx);
+ * close-on-exec). The socket stays the caller's: closing one of several that share an address
+ * resets what is queued on it, and other loops may poll the same one. NULL: out of memory. */
+struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
+                                void *ctx);
 
-/* Stop and free itself once the loop has run. NULL is allowed. */
+/* Stop polling and free itself once the loop has run. NULL is allowed. */
 void listener_close(struct listener *l);
 
 #endif
