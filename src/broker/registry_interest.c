@@ -311,6 +311,8 @@ static void take(struct registry *r, uint32_t worker, const struct note *n)
     if (s == NULL) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
         interest_drop(r, worker, n->view);
+        struct note no = {.kind = NOTE_LIVE, .view = n->view, .gen = n->gen}; /* an answer, too */
+        registry_post(r, worker, &no);
         return;
     }
     i->live = s->live = covered(r, i);

@@ -33,8 +33,16 @@ static int grow_slots(struct replica *r)
     return ERR_OK;
 }
 
+/* The hub has answered, or its answer does not matter any more. */
+static void answered(struct replica *r, struct view *v)
+{
+    r->unanswered -= v->asked ? 1 : 0;
+    v->asked = false;
+}
+
 static void queue_request(struct replica *r, struct view *v)
 {
+    answered(r, v);
     v->gen = ++r->slots[v->id].gen;
     list_remove(&v->outgoing);
     list_push(&r->outgoing, &v->outgoing);
@@ -175,8 +183,12 @@ static bool send_one(struct replica *r, struct view *v)
         return false;
     }
     list_remove(&v->outgoing);
-    if (v->topic == NULL)
+    if (v->topic == NULL) {
         free_view(r, v);
+        return true;
+    }
+    v->asked = true;
+    r->unanswered++;
     return true;
 }
 
@@ -189,7 +201,8 @@ void replica_pump(struct replica *r)
         r->resync = false;
     }
     list_each(&r->outgoing, it) {
-        if (!send_one(r, container_of(it, struct view, outgoing)))
+        if (r->unanswered == REPLICA_UNANSWERED ||
+            !send_one(r, container_of(it, struct view, outgoing)))
             return;
     }
 }
@@ -227,6 +240,8 @@ static void apply_to_view(struct replica *r, struct note *n)
         return;
     }
     bool was_ready = view_ready(v);
+    if (n->kind == NOTE_RESET || n->kind == NOTE_LIVE)
+        answered(r, v);
     if (n->kind == NOTE_RESET)
         replica_reached(r, ((const struct snapshot *)n->ref)->head);
     r->evictions += n->kind == NOTE_EVICT ? 1 : 0;
@@ -290,4 +305,6 @@ void replica_apply(struct replica *r, struct note *n)
         apply_to_view(r, n);
         break;
     }
+    if (r->unanswered <= REPLICA_UNANSWERED / 2 && !list_empty(&r->outgoing))
+        replica_pump(r);
 }

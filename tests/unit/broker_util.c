@@ -78,9 +78,7 @@ struct snapshot *make_snapshot(const struct ring *ring, uint64_t head, bool live
 {
     size_t count = ring == NULL ? 0 : ring->count;
     struct snapshot *s = need(malloc(sizeof *s + count * sizeof s->entries[0]));
-    s->live = live;
-    s->head = head;
-    s->count = count;
+    *s = (struct snapshot){.live = live, .head = head, .count = count};
     if (count > 0 && ring_copy(ring, s->entries) != ERR_OK)
         abort();
     return s;

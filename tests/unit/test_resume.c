@@ -85,17 +85,17 @@ static void expect_each(const struct fixture *f, const char *id, struct resume w
 
 static struct resume continued(uint64_t position, uint32_t fp)
 {
-    return (struct resume){RESUME_CONTINUED, position, fp, false};
+    return (struct resume){.kind = RESUME_CONTINUED, .position = position, .fp = fp};
 }
 
 static struct resume gap(uint64_t position, uint32_t fp)
 {
-    return (struct resume){RESUME_GAP, position, fp, false};
+    return (struct resume){.kind = RESUME_GAP, .position = position, .fp = fp};
 }
 
 static struct resume unknown(uint64_t position)
 {
-    return (struct resume){RESUME_GAP, position, 0, true};
+    return (struct resume){.kind = RESUME_GAP, .position = position, .unknown = true};
 }
 
 static void kinds_have_words(void **state)

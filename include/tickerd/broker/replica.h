@@ -12,6 +12,10 @@ struct replica_slot {
     uint32_t next_free;
 };
 
+/* So many interests may be unanswered: each answer is a note, and were there more of them than the
+ * inbox holds, a worker that has fallen behind could never catch up. */
+enum { REPLICA_UNANSWERED = 1024 };
+
 /* An eviction that waits for the end of the turn. */
 struct replica_eviction {
     uint32_t view, gen;
@@ -32,6 +36,7 @@ struct replica {
     struct link dirty;    /* views with news since the last flush */
     struct link outgoing; /* views with a request to send */
     struct link idle;     /* views without a subscription */
+    uint32_t unanswered;  /* views that have been asked for */
     struct view *marks;
     struct timeline timeline;
     uint64_t head;      /* the position reached: whatever comes later is above it */

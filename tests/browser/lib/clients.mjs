@@ -92,8 +92,9 @@ export async function npmEventSourceClient() {
 
 /**
  * npm's `@microsoft/fetch-event-source`, in Chromium. It drops empty lines at the start of an event and
- * a U+FEFF at the start of a line; and it takes over an id when it has read the id's line, so that a
- * connection lost between that line and the blank one behind it loses the event.
+ * a U+FEFF at the start of a line; and it takes over an id when it has read the id's line, so that it
+ * loses the event if the connection is lost between that line and the blank one behind it (seen also
+ * when Chromium handed over the bytes in two parts there, and a RST then took the second part).
  */
 export async function fetchEventSourceClient() {
   const web = await Web.launch();

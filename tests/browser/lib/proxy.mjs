@@ -45,7 +45,7 @@ class Link {
 
   /** Ends both halves: towards the client with a RST, or with a FIN after what was sent. */
   cut({ reset }) {
-    if (reset) this.#client.resetAndDestroy();
+    if (reset && !this.#proxy.gentle) this.#client.resetAndDestroy();
     else this.#client.destroySoon();
     this.#upstream?.destroy();
   }
@@ -98,9 +98,9 @@ class Link {
     return this.#wholeBlock(chunk, Math.min(chunk.length, limit - soFar));
   }
 
-  // For clients that take an id before they dispatch its event: never between an id and the blank line.
+  // Gentle cuts never fall between an id and the blank line behind it.
   #wholeBlock(chunk, size) {
-    const between = this.#proxy.keepBlankLine && chunk[size - 1] === LF && chunk[size] === LF;
+    const between = this.#proxy.gentle && chunk[size - 1] === LF && chunk[size] === LF;
     return between ? size + 1 : size;
   }
 }
@@ -110,7 +110,9 @@ export class Proxy {
   /** Every request seen: {method, target, headers, response}. */
   requests = [];
   stalled = false;
-  keepBlankLine = false;
+  /** For clients that take over an id before they dispatch its event: every byte sent shall be read, hence
+   * FIN instead of RST (which may take away what was received but not read), and whole ends of events. */
+  gentle = false;
   /** How many connections were reset by `resetAll`. */
   resets = 0;
   #cuts = [];

@@ -17,7 +17,7 @@ export class World {
       world.redis = await Redis.launch();
       world.daemon = await Daemon.launch(world.redis, { ...world.#cors(), ...settings });
       world.proxy = await Proxy.launch(world.daemon.port, client.web?.port);
-      world.proxy.keepBlankLine = client.takesIdEarly;
+      world.proxy.gentle = client.takesIdEarly;
     } catch (error) {
       await world.close();
       throw error;
