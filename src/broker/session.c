@@ -453,6 +453,8 @@ static void send_raw(struct session *s, const char *bytes, size_t len, uint64_t 
     s->raw = true;
     s->inflight_off = 0;
     batch_clear(&s->fanout->batch);
+    /* An empty batch that was not gathered does not mean that the replay is through. */
+    s->fanout->batch.more = s->replay != NULL;
     write_out(s, now_us);
 }
 

@@ -88,8 +88,11 @@ static void stop_loop(struct worker *w)
     if (w->stopping)
         return;
     w->stopping = true;
-    for (size_t i = 0; i < w->options.fd_count; i++)
+    for (size_t i = 0; i < w->options.fd_count; i++) {
+        if (w->fanout.draining) /* who has connected by now still gets his answer */
+            listener_sweep(w->listeners[i]);
         listener_close(w->listeners[i]);
+    }
     public_close(&w->public);
     inbox_close(&w->inbox);
     uv_close((uv_handle_t *)&w->orders, NULL);

@@ -12,6 +12,7 @@
 enum {
     INPUT_SIZE = 16 * 1024,
     LINGER_US = 2 * US_PER_S,
+    REQUEST_SOON_US = 200 * US_PER_MS,
     LINGER_READS = 64, /* a peer that never stops sending is cut */
 };
 
@@ -222,9 +223,18 @@ void http1_close(struct http1 *h)
     }
 }
 
+/* A connection that has sent nothing for a while is one that a browser opened in advance. */
+static bool expects_request(const struct http1 *h)
+{
+    if (list_empty(&h->reading))
+        return false;
+    const struct conn *newest = container_of(h->reading.prev, struct conn, link);
+    return clock_mono_us() - newest->since_us < REQUEST_SOON_US;
+}
+
 bool http1_busy(const struct http1 *h)
 {
-    return !list_empty(&h->streaming) || !list_empty(&h->lingering);
+    return !list_empty(&h->streaming) || !list_empty(&h->lingering) || expects_request(h);
 }
 
 void http1_finish(struct http1 *h)

@@ -206,6 +206,16 @@ struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *
     return l;
 }
 
+void listener_sweep(struct listener *l)
+{
+    for (int i = 0; i < BACKLOG; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            return;
+        l->accepted(l->ctx, fd);
+    }
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct listener *l = handle->data;

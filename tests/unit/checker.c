@@ -214,21 +214,17 @@ static void read_gap(struct checker *k, struct checker_client *c, const struct s
         blame(k, "a gap leads nowhere: %s with id %s", m->data.p, m->last_event_id.p);
     if (c->unknown && !unknown)
         blame(k, "the id was not repeated, and no gap unknown-id followed");
-    if (!justified(k, c, m->data.p, 2 * now + 1))
+    if (!justified(k, c, m->data.p, to))
         blame(k, "a gap where nothing was lost, from key %llu: %s", (unsigned long long)c->position,
               m->data.p);
-    if (!unknown && to < c->position)
+    if (!unknown && to <= c->position)
         blame(k, "a gap leads back: %s", m->data.p);
     c->unknown = false;
     c->position = to;
     for (size_t i = 0; i < CHECKER_CHANNELS; i++) {
-        if (!c->matches[i] || !concerns(k, m->data.p, i))
-            continue;
-        if (unknown || c->settled[i] < to)
+        if (c->matches[i] && concerns(k, m->data.p, i) && (unknown || c->settled[i] < to)) {
             c->settled[i] = to; /* what `history` hides may still follow */
-        c->excused[i] = 2 * now + 1;
-        if (unknown)
-            c->forgiven[i] = 2 * now + 1;
+        }
     }
     k->gaps++;
 }
@@ -256,24 +252,12 @@ static const struct checker_message *identify(const struct checker *k, uint64_t 
     return NULL;
 }
 
-/* Whether a gap has told of it: it may stand before events that came in between. */
-static bool excused(const struct checker *k, const struct checker_client *c,
-                    const struct checker_message *m)
+static const struct checker_message *missing_between(const struct checker *k, uint32_t channel,
+                                                     uint64_t from, uint64_t to)
 {
-    if (m->key <= c->forgiven[m->channel])
-        return true;
-    bool gone = m->oversize || m->key % 2 != 0 || !k->kept(k->ctx, m->channel, m->key / 2);
-    return gone && m->key <= c->excused[m->channel];
-}
-
-static const struct checker_message *
-missing(const struct checker *k, const struct checker_client *c, uint32_t channel, uint64_t to)
-{
-    uint64_t from =
-        c->settled[channel] > c->fresh[channel] ? c->settled[channel] : c->fresh[channel];
     for (size_t i = 0; i < k->count; i++) {
         const struct checker_message *m = &k->messages[i];
-        if (m->channel == channel && m->key > from && m->key < to && !excused(k, c, m))
+        if (m->channel == channel && m->key > from && m->key < to)
             return m;
     }
     return NULL;
@@ -296,11 +280,14 @@ static void read_message(struct checker *k, struct checker_client *c, const stru
     if (m->key <= c->position)
         blame(k, "%s came twice or late (key %llu after %llu)", m->data, (unsigned long long)m->key,
               (unsigned long long)c->position);
-    const struct checker_message *lost = missing(k, c, m->channel, m->key);
+    uint64_t from = c->settled[m->channel];
+    if (c->fresh[m->channel] > from)
+        from = c->fresh[m->channel];
+    const struct checker_message *lost = missing_between(k, m->channel, from, m->key);
     if (lost != NULL)
         blame(k, "%s (key %llu) is missing before %s (key %llu), settled up to %llu", lost->data,
               (unsigned long long)lost->key, m->data, (unsigned long long)m->key,
-              (unsigned long long)c->settled[m->channel]);
+              (unsigned long long)from);
     c->position = c->settled[m->channel] = m->key;
     c->fresh[m->channel] = 0;
     k->events++;
@@ -335,9 +322,11 @@ void checker_end(struct checker *k, const struct checker_client *c)
     if (!c->connected_once)
         blame(k, "a client never got its open event");
     for (uint32_t i = 0; i < CHECKER_CHANNELS; i++) {
-        const struct checker_message *lost = c->matches[i] ? missing(k, c, i, UINT64_MAX) : NULL;
+        uint64_t from = c->settled[i] > c->fresh[i] ? c->settled[i] : c->fresh[i];
+        const struct checker_message *lost =
+            c->matches[i] ? missing_between(k, i, from, UINT64_MAX) : NULL;
         if (lost != NULL)
             blame(k, "%s (key %llu) is missing at the end, settled up to %llu", lost->data,
-                  (unsigned long long)lost->key, (unsigned long long)c->settled[i]);
+                  (unsigned long long)lost->key, (unsigned long long)from);
     }
 }

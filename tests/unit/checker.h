@@ -36,9 +36,6 @@ struct checker {
     size_t next; /* the first that is on its way */
     struct checker_outage *outages;
     size_t outage_count;
-    /* Whether the hub still keeps the event at this position. */
-    bool (*kept)(void *ctx, uint32_t channel, uint64_t seq);
-    void *ctx;
     bool on_demand;      /* gaps `upstream` and `unsubscribed` may come at any time */
     bool watermark;      /* stubs have been dropped: gaps `evicted` may be needless */
     char error[512];     /* "": none yet */
@@ -53,13 +50,11 @@ struct checker_client {
     bool resuming;       /* the next event is the open event of a resume */
     bool history;
     char last_id[160];
-    uint64_t position;                   /* key of the last event or gap */
-    uint64_t excused[CHECKER_CHANNELS];  /* what a gap may have spoken of: all published by then */
-    uint64_t forgiven[CHECKER_CHANNELS]; /* the same after an unknown id, whatever is still kept */
-    uint64_t settled[CHECKER_CHANNELS];  /* up to here all is seen or announced */
-    uint64_t fresh[CHECKER_CHANNELS];    /* history: what lies below may be hidden; 0: nothing */
-    bool unknown;                        /* a gap unknown-id must follow */
-    size_t seen;                         /* messages of this connection's decoder */
+    uint64_t position;                  /* key of the last event or gap */
+    uint64_t settled[CHECKER_CHANNELS]; /* up to here all is seen or announced */
+    uint64_t fresh[CHECKER_CHANNELS];   /* history: what lies below may be hidden; 0: nothing */
+    bool unknown;                       /* a gap unknown-id must follow */
+    size_t seen;                        /* messages of this connection's decoder */
 };
 
 void checker_init(struct checker *k, const char *const *channels);

@@ -98,6 +98,43 @@ static void test_a_heartbeat_in_pieces(void **state)
     world_finish(&w);
 }
 
+/* The view is being asked for anew while history is replayed from it: a heartbeat in that time is
+ * not the end of the replay. */
+static void test_a_heartbeat_within_a_replay(void **state)
+{
+    (void)state;
+    struct world w;
+    struct world_client c, keeper;
+    world_init(&w, world_config(NULL), 1, 8);
+    fake_source_connect(&w.source);
+    world_settle(&w);
+    world_connect(&w, 0, &keeper, "/events/a", NULL);
+    world_settle(&w);
+    send_all(&w, "a", "1");
+    send_all(&w, "a", "2");
+    world_connect_room(&w, 0, &c, "/events/a?history=all", NULL, 30);
+    for (int i = 0; i < 20; i++) /* more than the queue holds */
+        world_publish(&w, "a", "x");
+    world_turn(&w, 0);
+    world_room(&w, &c, 0);
+    for (int i = 0; i < 400; i++) { /* byte by byte: all that was in flight, and no more */
+        world_room(&w, &c, 1);
+        w.mono += 40000;
+        world_tick(&w, 0);
+    }
+    size_t got = c.transport.decoder.count;
+    assert_true(c.transport.decoder.comments > 0);
+    assert_true(got < 4);
+    world_room(&w, &c, SIZE_MAX);
+    world_settle(&w);
+    world_room(&w, &c, SIZE_MAX);
+    assert_int_equal(c.transport.decoder.count, 23);
+    assert_int_equal(keeper.transport.decoder.count, 23);
+    world_disconnect(&c);
+    world_disconnect(&keeper);
+    world_finish(&w);
+}
+
 /* ---- slow clients ---------------------------------------------------------------------------- */
 
 static void test_a_stalled_client_lags_in_the_log(void **state)
@@ -461,6 +498,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heartbeats_after_silence),
         cmocka_unit_test(test_a_heartbeat_in_pieces),
+        cmocka_unit_test(test_a_heartbeat_within_a_replay),
         cmocka_unit_test(test_a_stalled_client_lags_in_the_log),
         cmocka_unit_test(test_off_the_tail_there_is_a_gap),
         cmocka_unit_test(test_write_timeout),

@@ -128,19 +128,12 @@ static void stamped(void *ctx, const char *payload, size_t len, uint64_t before,
     checker_stamped(&((struct sim *)ctx)->checker, before, seq);
 }
 
-static bool kept(void *ctx, uint32_t channel, uint64_t seq)
-{
-    return world_keeps(&((struct sim *)ctx)->w, channels[channel], seq);
-}
-
 static struct sim *sim_create(uint64_t seed)
 {
     struct sim *s = calloc(1, sizeof *s);
     assert_non_null(s);
     s->rng.state = seed;
     checker_init(&s->checker, channels);
-    s->checker.kept = kept;
-    s->checker.ctx = s;
     struct config *config = random_config(s);
     s->checker.on_demand = config->redis.mode == REDIS_MODE_ON_DEMAND;
     size_t queue = one_in(s, 3) ? WORLD_QUEUE : 24 + prng_below(&s->rng, 60);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/broker/registry_internal.h"
 #include "config_util.h"
 #include "tickerd/base/err.h"
 #include "world.h"
@@ -159,14 +158,6 @@ void world_publish(struct world *r, const char *channel, const char *payload)
 {
     (void)world_send(r, channel, payload);
     (void)fake_source_deliver(&r->source, SIZE_MAX);
-}
-
-bool world_keeps(const struct world *r, const char *channel, uint64_t seq)
-{
-    const struct channel *c = strmap_get(&r->registry.channels, channel, strlen(channel));
-    uint32_t i = c == NULL ? 0 : ring_after(&c->log.ring, seq);
-    const struct entry *e = i == 0 ? NULL : ring_at(&c->log.ring, i - 1);
-    return e != NULL && entry_seq(e) == seq && !entry_is_hole(e);
 }
 
 /* ---- the workers ----------------------------------------------------------------------------- */

@@ -70,9 +70,6 @@ size_t world_send(struct world *r, const char *channel, const char *payload);
 /* The same, all the way to the workers' queues. */
 void world_publish(struct world *r, const char *channel, const char *payload);
 
-/* Whether the hub keeps the event at this position of a channel. */
-bool world_keeps(const struct world *r, const char *channel, uint64_t seq);
-
 /* ---- the workers ---- */
 
 /* What a worker does when it wakes up: all its notes, then one flush. */

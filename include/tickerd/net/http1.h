@@ -53,7 +53,7 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
 /* Close every connection at once; their memory is freed by the loop. */
 void http1_close(struct http1 *h);
 
-/* Whether anybody is still owed bytes or a proper end. */
+/* Whether anybody is still owed bytes, an answer or a proper end. */
 bool http1_busy(const struct http1 *h);
 
 /* After the loop has run. */

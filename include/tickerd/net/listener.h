@@ -25,6 +25,9 @@ struct listener;
 struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
                                 void *ctx);
 
+/* Accept what is queued right now, before the end. */
+void listener_sweep(struct listener *l);
+
 /* Stop polling and free itself once the loop has run. NULL is allowed. */
 void listener_close(struct listener *l);
 

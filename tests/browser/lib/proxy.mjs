@@ -110,8 +110,10 @@ export class Proxy {
   /** Every request seen: {method, target, headers, response}. */
   requests = [];
   stalled = false;
-  /** For clients that take over an id before they dispatch its event: every byte sent shall be read, hence
-   * FIN instead of RST (which may take away what was received but not read), and whole ends of events. */
+  /**
+   * For clients that take over an id before they dispatch its event: what is sent shall be read, hence a
+   * FIN instead of a RST (which may take away what was received but not read), and not end behind an id.
+   */
   gentle = false;
   /** How many connections were reset by `resetAll`. */
   resets = 0;
