@@ -159,6 +159,7 @@ static void read_open(struct checker *k, struct checker_client *c, const struct 
         blame(k, "a first connect begins with %s at %s", m->data.p, m->last_event_id.p);
     for (size_t i = 0; i < CHECKER_CHANNELS; i++) {
         c->settled[i] = c->position;
+        c->owed[i] = 0;
         c->fresh[i] = c->history ? 2 * now : 0;
     }
 }
@@ -222,9 +223,12 @@ static void read_gap(struct checker *k, struct checker_client *c, const struct s
     c->unknown = false;
     c->position = to;
     for (size_t i = 0; i < CHECKER_CHANNELS; i++) {
-        if (c->matches[i] && concerns(k, m->data.p, i) && (unknown || c->settled[i] < to)) {
+        if (!c->matches[i] || !concerns(k, m->data.p, i))
+            continue;
+        if (unknown || c->settled[i] < to)
             c->settled[i] = to; /* what `history` hides may still follow */
-        }
+        if (c->owed[i] <= to)
+            c->owed[i] = 0;
     }
     k->gaps++;
 }
@@ -253,12 +257,15 @@ static const struct checker_message *identify(const struct checker *k, uint64_t 
 }
 
 static const struct checker_message *missing_between(const struct checker *k, uint32_t channel,
-                                                     uint64_t from, uint64_t to)
+                                                     uint64_t from, uint64_t to, uint64_t *owed)
 {
     for (size_t i = 0; i < k->count; i++) {
         const struct checker_message *m = &k->messages[i];
-        if (m->channel == channel && m->key > from && m->key < to)
+        if (m->channel != channel || m->key <= from || m->key >= to)
+            continue;
+        if (owed == NULL || m->key % 2 == 0)
             return m;
+        *owed = m->key;
     }
     return NULL;
 }
@@ -283,7 +290,8 @@ static void read_message(struct checker *k, struct checker_client *c, const stru
     uint64_t from = c->settled[m->channel];
     if (c->fresh[m->channel] > from)
         from = c->fresh[m->channel];
-    const struct checker_message *lost = missing_between(k, m->channel, from, m->key);
+    const struct checker_message *lost =
+        missing_between(k, m->channel, from, m->key, k->on_demand ? &c->owed[m->channel] : NULL);
     if (lost != NULL)
         blame(k, "%s (key %llu) is missing before %s (key %llu), settled up to %llu", lost->data,
               (unsigned long long)lost->key, m->data, (unsigned long long)m->key,
@@ -324,9 +332,12 @@ void checker_end(struct checker *k, const struct checker_client *c)
     for (uint32_t i = 0; i < CHECKER_CHANNELS; i++) {
         uint64_t from = c->settled[i] > c->fresh[i] ? c->settled[i] : c->fresh[i];
         const struct checker_message *lost =
-            c->matches[i] ? missing_between(k, i, from, UINT64_MAX) : NULL;
+            c->matches[i] ? missing_between(k, i, from, UINT64_MAX, NULL) : NULL;
         if (lost != NULL)
             blame(k, "%s (key %llu) is missing at the end, settled up to %llu", lost->data,
                   (unsigned long long)lost->key, (unsigned long long)from);
+        if (c->owed[i] != 0)
+            blame(k, "what was lost on %s (key %llu) was never announced", k->channels[i],
+                  (unsigned long long)c->owed[i]);
     }
 }

@@ -53,8 +53,12 @@ struct checker_client {
     uint64_t position;                  /* key of the last event or gap */
     uint64_t settled[CHECKER_CHANNELS]; /* up to here all is seen or announced */
     uint64_t fresh[CHECKER_CHANNELS];   /* history: what lies below may be hidden; 0: nothing */
-    bool unknown;                       /* a gap unknown-id must follow */
-    size_t seen;                        /* messages of this connection's decoder */
+    /* In mode on-demand a stream may have begun before its subscription was confirmed, and hear of
+     * a channel by another one: what it missed is then announced later. Key of such a loss; 0:
+     * none. */
+    uint64_t owed[CHECKER_CHANNELS];
+    bool unknown; /* a gap unknown-id must follow */
+    size_t seen;  /* messages of this connection's decoder */
 };
 
 void checker_init(struct checker *k, const char *const *channels);

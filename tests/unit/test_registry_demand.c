@@ -210,6 +210,30 @@ static void test_the_end_of_a_pattern_uncovers_what_hung_on_it(void **state)
     hubrig_finish(&h);
 }
 
+/* A pattern whose own subscription is still missing hears of a channel by another one's. What it
+ * missed before is announced once its own is there. */
+static void test_a_pattern_that_is_not_confirmed_hears_a_part(void **state)
+{
+    (void)state;
+    struct hub_rig h;
+    start(&h);
+    h.source.refused = "\\*";
+    hubrig_interest(&h, 0, 1, 1, "?", true);
+    hubrig_settle(&h);
+    hubrig_interest(&h, 1, 1, 1, "a*", true);
+    hubrig_settle(&h);
+    hubrig_forget(&h);
+    hubrig_publish(&h, "a", "1");
+    hubrig_publish(&h, "a", "2");
+    hubrig_expect(&h, 0, "frame1:1 frame1:2");
+    hubrig_expect(&h, 1, "frame1:1 frame1:2");
+    h.source.refused = NULL;
+    fake_source_retry(&h.source);
+    hubrig_settle(&h);
+    hubrig_expect(&h, 0, "hole1:*:upstream live1:yes");
+    hubrig_finish(&h);
+}
+
 static void test_what_was_evicted_with_a_stub_is_confessed_all_the_same(void **state)
 {
     (void)state;
@@ -321,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_a_shorter_pattern_covers_a_longer_one),
         cmocka_unit_test(test_the_end_of_a_subscription_that_is_wanted_again),
         cmocka_unit_test(test_the_end_of_a_pattern_uncovers_what_hung_on_it),
+        cmocka_unit_test(test_a_pattern_that_is_not_confirmed_hears_a_part),
         cmocka_unit_test(test_what_was_evicted_with_a_stub_is_confessed_all_the_same),
         cmocka_unit_test(test_an_outage),
         cmocka_unit_test(test_messages_while_coming_back),
