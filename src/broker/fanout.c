@@ -7,6 +7,9 @@
 /* How often to look at the clock; the finest time-out is a second. */
 enum { TICK_US = 250 * US_PER_MS, DRAIN_TICK_US = 20 * US_PER_MS };
 
+/* How many of those who wait for an event are looked at in one turn. */
+enum { BEHIND_BATCH = 256 };
+
 int fanout_init(struct fanout *f, const struct config *config, struct frame_stats *stats,
                 struct metrics *metrics, const struct replica_events *events, void *ctx,
                 uint64_t seed)
@@ -82,8 +85,10 @@ static void retry_behind(struct fanout *f, uint64_t now_us)
     struct link *it;
     list_init(&again);
     list_splice(&again, &f->behind);
-    while ((it = list_first(&again)) != NULL)
+    for (int n = 0; n < BEHIND_BATCH && (it = list_first(&again)) != NULL; n++)
         session_start(container_of(it, struct session, timer), now_us);
+    list_splice(&again, &f->behind); /* who has been looked at waits behind the others */
+    list_splice(&f->behind, &again);
 }
 
 void fanout_flush(struct fanout *f, uint64_t now_us)
@@ -104,7 +109,10 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
         struct view *v = container_of(first, struct view, dirty);
         list_remove(&v->dirty);
         list_each(&v->subs, it) {
-            session_flush(container_of(it, struct sub, link)->session, now_us);
+            if (v->refused)
+                session_leave(container_of(it, struct sub, link)->session, now_us);
+            else
+                session_flush(container_of(it, struct sub, link)->session, now_us);
         }
     }
     replica_settle(r);

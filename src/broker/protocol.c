@@ -24,6 +24,7 @@ void note_release(struct note *n)
         break;
     case NOTE_EVICT:
     case NOTE_LIVE:
+    case NOTE_REFUSED:
     case NOTE_UPSTREAM:
     case NOTE_DROP:
     case NOTE_RESYNC:

@@ -327,12 +327,15 @@ void registry_timeline(struct registry *r)
         send_timeline(r, w);
 }
 
-static void refresh_all(struct registry *r)
+static void refresh_all(struct registry *r, bool tell)
 {
     for (uint32_t w = 0; w < r->worker_count; w++) {
         for (uint32_t v = 0; v < r->workers[w].size; v++) {
-            if (r->workers[w].interests[v] != NULL)
-                interest_refresh(r, r->workers[w].interests[v]);
+            struct interest *i = r->workers[w].interests[v];
+            if (i != NULL && tell)
+                interest_refresh(r, i);
+            else if (i != NULL)
+                i->live = true;
         }
     }
 }
@@ -347,8 +350,9 @@ static void go_live(struct registry *r)
     }
     if (!r->marked)
         mark_outage(r);
-    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = true});
-    refresh_all(r);
+    bool all = r->upstream.mode == REDIS_MODE_ALL;
+    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = all ? UPSTREAM_ALL : UPSTREAM_UP});
+    refresh_all(r, !all);
 }
 
 /* Connected is not yet live in mode `all`, where everything hangs on one subscription that the
@@ -396,7 +400,7 @@ void registry_down(struct registry *r, uint64_t since)
                 r->workers[w].interests[v]->live = false;
         }
     }
-    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = false});
+    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = UPSTREAM_DOWN});
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
@@ -413,7 +417,7 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
     case NOTE_RESYNC: {
         r->workers[worker].stopped = false;
         send_timeline(r, worker);
-        struct note up = {.kind = NOTE_UPSTREAM, .arg = r->live};
+        struct note up = {.kind = NOTE_UPSTREAM, .arg = r->live ? UPSTREAM_UP : UPSTREAM_DOWN};
         registry_post(r, worker, &up);
         break;
     }
@@ -426,6 +430,7 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
 void registry_tick(struct registry *r)
 {
     upstream_tick(&r->upstream, hubclock_now(&r->clock));
+    interests_shed(r);
     size_t left = SWEEP_MIN + registry_channels(r) / SWEEP_SHARE;
     if (left > registry_channels(r))
         left = registry_channels(r);

@@ -5,21 +5,37 @@
 
 enum { CHANNEL_COST = sizeof(struct channel) + 96 /* name, map slot, allocator */ };
 
-static uint64_t cost_of(const struct channel *c)
+/* Whether the log says anything that a new one would not. */
+static bool remembers(const struct channel *c)
 {
-    return CHANNEL_COST + c->name->len + chanlog_cost(&c->log);
+    const struct ring *ring = &c->log.ring;
+    if (ring_frames(ring) > 0 || ring->holes > 1)
+        return true;
+    return ring->holes == 1 &&
+           (ring_at(ring, 0)->u.hole->evicted_seq > 0 || ring_at(ring, 0)->u.hole->never_kept);
 }
 
-static void recount(struct registry *r, struct channel *c)
+/* Names that clients made up do not count: they are bounded by the clients, and must not push out
+ * the histories of others. */
+static uint64_t cost_of(const struct channel *c)
+{
+    return remembers(c) ? CHANNEL_COST + c->name->len + chanlog_cost(&c->log) : 0;
+}
+
+void channel_recount(struct registry *r, struct channel *c)
 {
     uint64_t cost = cost_of(c);
     r->cost = r->cost - c->counted + cost;
     c->counted = cost;
+    uint64_t each = sizeof(struct edge) + c->log.ring.count * sizeof(struct entry);
+    uint64_t merged = c->patterns * each;
+    r->merged = r->merged - c->merged + merged;
+    c->merged = merged;
 }
 
 void channel_touch(struct registry *r, struct channel *c)
 {
-    recount(r, c);
+    channel_recount(r, c);
     list_remove(&c->lru);
     list_push(list_empty(&c->edges) ? &r->idle : &r->used, &c->lru);
 }
@@ -28,6 +44,7 @@ void channel_destroy(struct registry *r, struct channel *c)
 {
     (void)strmap_del(&r->channels, c->name->bytes, c->name->len);
     r->cost -= c->counted;
+    r->merged -= c->merged;
     list_remove(&c->lru);
     list_remove(&c->sweep);
     chanlog_finish(&c->log);
@@ -118,7 +135,7 @@ void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason)
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
         return;
     }
-    recount(r, c);
+    channel_recount(r, c);
     tell(r, c, &(struct note){.kind = NOTE_HOLE, .seq = seq, .arg = (uint8_t)reason});
 }
 
@@ -126,13 +143,14 @@ void channel_expire(struct registry *r, struct channel *c)
 {
     struct evicting e = {r, c};
     chanlog_expire(&c->log, &c->rule->history, hubclock_now(&r->clock), channel_evicted, &e);
-    recount(r, c);
+    channel_recount(r, c);
 }
 
 /* Without a log, a past or anybody who waits, a channel's record says nothing. */
 void channel_drop_if_empty(struct registry *r, struct channel *c)
 {
-    bool nothing_known = c->log.ring.count == 0;
+    /* In mode on-demand what covers a channel also says since when it is complete. */
+    bool nothing_known = !remembers(c) && ring_head(&c->log.ring) <= r->watermark;
     bool never_listened = r->upstream.mode == REDIS_MODE_ON_DEMAND && r->live &&
                           !upstream_covers(&r->upstream, c->name->bytes, c->name->len);
     if (list_empty(&c->edges) && (nothing_known || never_listened))
@@ -143,7 +161,7 @@ void channel_drop_if_empty(struct registry *r, struct channel *c)
 static void drop_stub(struct registry *r, struct channel *c)
 {
     uint64_t newest = ring_head(&c->log.ring);
-    if (newest > r->watermark)
+    if (remembers(c) && newest > r->watermark)
         r->watermark = newest;
     channel_destroy(r, c);
 }
@@ -154,13 +172,13 @@ static uint64_t relieve(struct registry *r, struct channel *c)
     uint64_t before = c->counted;
     size_t freed = chanlog_evict(&c->log, hubclock_now(&r->clock), channel_evicted, &e);
     if (freed > 0) {
-        recount(r, c);
+        channel_recount(r, c);
         return freed;
     }
     if (!list_empty(&c->edges))
         return 0;
     drop_stub(r, c);
-    return before;
+    return before > 0 ? before : 1; /* nothing came free, but there is one less to look at */
 }
 
 /* The channel to give way: one that nobody listens to, else the least recently used of the others

@@ -3,9 +3,21 @@
 
 #include "registry_internal.h"
 #include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+
+enum { MERGED_MIN = 16 * 1024 * 1024 };
+
+/* Merged views may cost as much again as all histories together. */
+static bool too_much_merged(const struct registry *r)
+{
+    uint64_t limit = r->config->history_total_bytes;
+    return r->merged > (limit > MERGED_MIN ? limit : MERGED_MIN);
+}
 
 static void edge_destroy(struct edge *e)
 {
+    e->channel->patterns -= e->interest->pattern ? 1 : 0;
+    e->interest->edge_count--;
     list_remove(&e->of_channel);
     list_remove(&e->of_interest);
     free(e);
@@ -19,6 +31,8 @@ static int edge_create(struct channel *c, struct interest *i)
     *e = (struct edge){.channel = c, .interest = i};
     list_push(&c->edges, &e->of_channel);
     list_push(&i->edges, &e->of_interest);
+    c->patterns += i->pattern ? 1 : 0;
+    i->edge_count++;
     return ERR_OK;
 }
 
@@ -63,7 +77,7 @@ static void head_remove(struct registry *r, struct interest *i)
 
 static bool matches(const struct interest *i, const struct name *name)
 {
-    return glob_match(i->topic->bytes, i->topic->len, name->bytes, name->len);
+    return glob_matches(i->glob, name->bytes, name->len);
 }
 
 static void leave_all(struct channel *c)
@@ -153,12 +167,15 @@ static void interest_destroy(struct registry *r, struct interest *i)
         if (list_empty(&c->edges)) {
             channel_touch(r, c);
             channel_drop_if_empty(r, c);
+        } else {
+            channel_recount(r, c);
         }
     }
     if (i->view != VIEW_MARKS)
         upstream_unwant(&r->upstream, i->pattern, i->topic->bytes, i->topic->len,
                         hubclock_now(&r->clock));
     name_unref(i->topic);
+    glob_destroy(i->glob);
     free(i);
 }
 
@@ -192,6 +209,8 @@ static int link_pattern(struct registry *r, struct interest *i)
         if (edge_create(c, i) != ERR_OK)
             return ERR_NOMEM;
         channel_touch(r, c);
+        if (too_much_merged(r))
+            return ERR_RANGE;
     }
     return ERR_OK;
 }
@@ -246,8 +265,7 @@ static struct snapshot *snapshot_pattern(struct registry *r, struct interest *i)
         note_release(&n);
         return NULL;
     }
-    qsort(s->entries, s->count, sizeof s->entries[0], entry_compare);
-    return s;
+    return s; /* the worker sorts it: the hub has others to serve */
 }
 
 static struct snapshot *snapshot_ring(struct registry *r, const struct ring *ring)
@@ -272,17 +290,22 @@ static struct snapshot *snapshot_of(struct registry *r, struct interest *i)
 
 static struct interest *interest_create(struct registry *r, uint32_t worker, const struct note *n)
 {
+    struct name *topic = n->ref;
+    bool pattern = n->arg != 0;
     struct interest *i = calloc(1, sizeof *i);
     struct interest **at = i == NULL ? NULL : slot(r, worker, n->view);
-    if (at == NULL) {
+    struct glob *glob = pattern ? glob_compile(topic->bytes, topic->len) : NULL;
+    if (at == NULL || (pattern && glob == NULL)) {
+        glob_destroy(glob);
         free(i);
         return NULL;
     }
     i->worker = worker;
     i->view = n->view;
     i->gen = n->gen;
-    i->pattern = n->arg != 0;
-    i->topic = name_ref(n->ref);
+    i->pattern = pattern;
+    i->glob = glob;
+    i->topic = name_ref(topic);
     list_init(&i->edges);
     list_init(&i->at_head);
     *at = i;
@@ -299,6 +322,15 @@ static int link_interest(struct registry *r, struct interest *i)
 /* Make the interest and the answer to it. Out of memory, the worker gets nothing for this view, and
  * its sessions start after their deadline with what little there is; a later interest tries again.
  */
+/* No memory, or no room for another pattern. */
+static void refuse(struct registry *r, uint32_t worker, uint32_t view, uint32_t gen)
+{
+    metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+    interest_drop(r, worker, view);
+    struct note no = {.kind = NOTE_REFUSED, .view = view, .gen = gen};
+    registry_post(r, worker, &no);
+}
+
 static void take(struct registry *r, uint32_t worker, const struct note *n)
 {
     const struct name *topic = n->ref;
@@ -309,10 +341,7 @@ static void take(struct registry *r, uint32_t worker, const struct note *n)
         upstream_unwant(&r->upstream, pattern, topic->bytes, topic->len, hubclock_now(&r->clock));
     struct snapshot *s = i != NULL && link_interest(r, i) == ERR_OK ? snapshot_of(r, i) : NULL;
     if (s == NULL) {
-        metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-        interest_drop(r, worker, n->view);
-        struct note no = {.kind = NOTE_LIVE, .view = n->view, .gen = n->gen}; /* an answer, too */
-        registry_post(r, worker, &no);
+        refuse(r, worker, n->view, n->gen);
         return;
     }
     i->live = s->live = covered(r, i);
@@ -326,4 +355,27 @@ void interest_take(struct registry *r, uint32_t worker, const struct note *n)
     struct interest *old = detach(r, worker, n->view);
     take(r, worker, n);
     interest_destroy(r, old);
+}
+
+static struct interest *widest_pattern(const struct registry *r)
+{
+    struct interest *widest = NULL;
+    for (uint32_t w = 0; w < r->worker_count; w++) {
+        for (uint32_t v = 0; v < r->workers[w].size; v++) {
+            struct interest *i = r->workers[w].interests[v];
+            if (i != NULL && i->pattern && (widest == NULL || i->edge_count > widest->edge_count))
+                widest = i;
+        }
+    }
+    return widest;
+}
+
+void interests_shed(struct registry *r)
+{
+    struct interest *i = too_much_merged(r) ? widest_pattern(r) : NULL;
+    if (i == NULL)
+        return;
+    log_warn("patterns over too many channels: the clients of %.*s are sent away",
+             (int)i->topic->len, i->topic->bytes);
+    refuse(r, i->worker, i->view, i->gen);
 }

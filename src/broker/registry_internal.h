@@ -11,7 +11,9 @@ struct channel {
     struct link edges; /* struct edge.of_channel */
     struct link lru;
     struct link sweep;
-    uint64_t counted; /* what registry.cost holds for it */
+    uint64_t counted;  /* what registry.cost holds for it */
+    uint64_t merged;   /* what registry.merged holds for it */
+    uint32_t patterns; /* edges to patterns */
 };
 
 struct interest {
@@ -19,8 +21,10 @@ struct interest {
     bool pattern;
     bool live;           /* what the worker was told last */
     struct name *topic;  /* owned reference */
+    struct glob *glob;   /* patterns: compiled, owned */
     struct link edges;   /* struct edge.of_interest */
     struct link at_head; /* patterns: in struct head.interests */
+    size_t edge_count;
 };
 
 struct edge {
@@ -57,6 +61,9 @@ bool registry_confession(struct registry *r, bool pattern, const struct name *to
 /* Note what the channel's memory costs now, and that it was used. */
 void channel_touch(struct registry *r, struct channel *c);
 
+/* The same without the use. */
+void channel_recount(struct registry *r, struct channel *c);
+
 /* Drop the channel if nothing is known or wanted of it. */
 void channel_drop_if_empty(struct registry *r, struct channel *c);
 
@@ -84,6 +91,9 @@ int interests_join(struct registry *r, struct channel *c);
 /* Take, replace or drop a worker's interest. */
 void interest_take(struct registry *r, uint32_t worker, const struct note *n);
 void interest_drop(struct registry *r, uint32_t worker, uint32_t view);
+
+/* Where merged views have outgrown their bound, refuse the one that spans most channels. */
+void interests_shed(struct registry *r);
 
 /* Tell interests whose coverage has changed. */
 void interest_refresh(struct registry *r, struct interest *i);

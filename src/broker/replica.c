@@ -240,13 +240,15 @@ static void apply_to_view(struct replica *r, struct note *n)
         return;
     }
     bool was_ready = view_ready(v);
-    if (n->kind == NOTE_RESET || n->kind == NOTE_LIVE)
+    if (n->kind == NOTE_RESET || n->kind == NOTE_REFUSED)
         answered(r, v);
     if (n->kind == NOTE_RESET)
         replica_reached(r, ((const struct snapshot *)n->ref)->head);
     r->evictions += n->kind == NOTE_EVICT ? 1 : 0;
     if (n->kind == NOTE_LIVE)
         v->live = n->arg != 0;
+    else if (n->kind == NOTE_REFUSED)
+        v->refused = true;
     else
         view_apply(v, n, HOLE_COUNTED | r->evictions);
     replica_reached(r, ring_head(&v->ring)); /* an answer may say more than its head */
@@ -281,17 +283,27 @@ void replica_settle(struct replica *r)
     r->pending_count = 0;
 }
 
+/* One note for all views: in mode `all` they hang on one subscription; and when the source is lost
+ * nothing is confirmed any more. */
+static void set_all_live(struct replica *r, bool live)
+{
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct view *v = r->slots[i].view;
+        if (v == NULL || v->topic == NULL || v->live == live)
+            continue;
+        v->live = live;
+        if (view_ready(v))
+            r->events->ready(r->ctx, v);
+    }
+}
+
 void replica_apply(struct replica *r, struct note *n)
 {
     switch ((enum note_kind)n->kind) {
     case NOTE_UPSTREAM:
-        r->upstream = n->arg != 0;
-        if (r->upstream)
-            return;
-        for (uint32_t i = 0; i < r->slot_count; i++) { /* nothing is confirmed any more */
-            if (r->slots[i].view != NULL)
-                r->slots[i].view->live = false;
-        }
+        r->upstream = n->arg != UPSTREAM_DOWN;
+        if (n->arg != UPSTREAM_UP)
+            set_all_live(r, n->arg == UPSTREAM_ALL);
         break;
     case NOTE_TIMELINE:
         r->timeline = *(const struct timeline *)n->ref;

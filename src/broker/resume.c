@@ -5,7 +5,7 @@
 
 #include "tickerd/base/err.h"
 
-enum { REPLAY_STARTS_MAX = 1024 + 64 };
+enum { REPLAY_STARTS_MAX = 1024 + 64, COUNT_BACK_MAX = 256 * 1024 };
 
 const char *resume_text(enum resume_kind kind)
 {
@@ -112,9 +112,10 @@ static void consider(struct candidate *best, uint64_t seq, bool counts)
 /* Look for the fingerprint in one view within [lo, hi], its newest evicted events included. The
  * walk starts at the beginning, since the stubs of old events stand in holes that reach far. */
 static void search_view(struct candidate *best, const struct view *v, uint32_t fp, uint64_t lo,
-                        uint64_t hi)
+                        uint64_t hi, uint64_t looked)
 {
-    for (uint32_t i = ring_after(&v->ring, lo - 1); i < v->ring.count; i++) {
+    uint64_t from = looked > lo ? looked : lo - 1;
+    for (uint32_t i = ring_after(&v->ring, from); i < v->ring.count; i++) {
         const struct entry *e = ring_at(&v->ring, i);
         if (entry_is_hole(e)) {
             const struct hole *h = e->u.hole;
@@ -132,7 +133,7 @@ static void search_view(struct candidate *best, const struct view *v, uint32_t f
 }
 
 static struct resume from_foreign(const struct replica *r, const struct sub *subs, size_t count,
-                                  const struct eventid *id, uint64_t window)
+                                  const struct eventid *id, uint64_t window, uint64_t *looked)
 {
     uint64_t seq = timeline_from_wall(&r->timeline, id->seq);
     if (seq > r->head + window)
@@ -140,27 +141,28 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
     uint64_t lo = seq > window ? seq - window : 1;
     struct candidate best = {0, false};
     for (size_t k = 0; id->fp != 0 && k < count; k++)
-        search_view(&best, subs[k].view, id->fp, lo, seq + window);
+        search_view(&best, subs[k].view, id->fp, lo, seq + window, *looked);
     if (best.seq != 0 && best.counts && !hole_between(&r->marks->ring, lo - 1, best.seq))
         return at(r, subs, count, best.seq, id->fp);
     if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1)) {
         /* The other instance may have heard it a moment before this one. */
         struct resume where = unknown(r, subs, count);
         where.behind = seq + window > r->head;
+        *looked = r->head;
         return where;
     }
     return at(r, subs, count, lo - 1, 0);
 }
 
 struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
-                          const char *id, size_t len, uint64_t window_us)
+                          const char *id, size_t len, uint64_t window_us, uint64_t *looked)
 {
     struct eventid own;
     uint64_t seq;
     if (!eventid_parse(id, len, &own))
         return from_publisher(r, subs, count, id, len);
     if (!timeline_resolve(&r->timeline, &own, &seq))
-        return from_foreign(r, subs, count, &own, window_us);
+        return from_foreign(r, subs, count, &own, window_us, looked);
     if (seq > r->head + window_us)
         return unknown(r, subs, count);
     return at(r, subs, count, seq, own.fp);
@@ -208,10 +210,13 @@ static struct replay_start *start_of(struct replay *p, struct name *channel, uin
     return s;
 }
 
-/* Count back from the newest: the N-th last event of each channel is where it starts. */
+/* Count back from the newest: the N-th last event of each channel is where it starts. In a merged
+ * log of very many events the walk ends early: what is older than so many others is not replayed.
+ */
 static int count_back(struct replay *p, const struct ring *ring, uint32_t history, bool single)
 {
-    for (uint32_t i = ring->count; i > 0; i--) {
+    uint32_t end = ring->count > COUNT_BACK_MAX ? ring->count - COUNT_BACK_MAX : 0;
+    for (uint32_t i = ring->count; i > end; i--) {
         const struct entry *e = ring_at(ring, i - 1);
         if (entry_is_hole(e))
             continue;

@@ -65,6 +65,13 @@ static uint32_t slots_of(const struct ring *r)
     return r->slots == NULL ? 0 : r->mask + 1;
 }
 
+static void count_hole(struct ring *r, uint64_t seq)
+{
+    r->holes++;
+    if (seq > r->newest_hole)
+        r->newest_hole = seq;
+}
+
 static int push(struct ring *r, struct entry e)
 {
     uint32_t slots = slots_of(r);
@@ -72,7 +79,8 @@ static int push(struct ring *r, struct entry e)
         return ERR_NOMEM;
     r->count++;
     *ring_at(r, r->count - 1) = e;
-    r->holes += entry_is_hole(&e) ? 1 : 0;
+    if (entry_is_hole(&e))
+        count_hole(r, entry_seq(&e));
     return ERR_OK;
 }
 
@@ -107,17 +115,6 @@ uint32_t ring_after(const struct ring *r, uint64_t seq)
             hi = mid;
     }
     return lo;
-}
-
-uint64_t ring_newest_hole(const struct ring *r)
-{
-    if (r->holes == 0)
-        return 0;
-    for (uint32_t i = r->count; i > 0; i--) {
-        if (entry_is_hole(ring_at(r, i - 1)))
-            return entry_seq(ring_at(r, i - 1));
-    }
-    return 0;
 }
 
 int ring_push_frame(struct ring *r, struct frame *f)
@@ -199,6 +196,7 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
     if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
         melt(&e, last);
         *last = e;
+        r->newest_hole = seq;
         return ERR_OK;
     }
     int err = push(r, e);
@@ -269,6 +267,7 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
         r->holes++;
     }
+    r->newest_hole = max_seq(r->newest_hole, f->seq);
     h->evicted_seq = f->seq;
     h->evicted_fp = f->fp;
     melt_start(r);
@@ -311,8 +310,9 @@ bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made)
     h->evicted_fp = f->fp;
     *e = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
     frame_unref(f);
-    r->holes++;
-    if (r->holes > ring_frames(r) + HOLES_SLACK)
+    count_hole(r, seq);
+    /* Twice the frames, so that a pass that can melt nothing is paid for by many evictions. */
+    if (r->holes > 2 * ring_frames(r) + HOLES_SLACK)
         compact(r);
     return true;
 }
@@ -357,7 +357,8 @@ int ring_assign(struct ring *r, struct entry *entries, size_t count)
     r->count = (uint32_t)count;
     for (uint32_t i = 0; i < r->count; i++) {
         r->slots[i] = entries[i];
-        r->holes += entry_is_hole(&entries[i]) ? 1 : 0;
+        if (entry_is_hole(&entries[i]))
+            count_hole(r, entry_seq(&entries[i]));
     }
     return ERR_OK;
 }

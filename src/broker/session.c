@@ -11,6 +11,7 @@ struct opening {
     char *last_id; /* owned; NULL: a first connect */
     size_t last_id_len;
     uint32_t history;
+    uint64_t looked; /* up to here the last id has been looked for in vain */
 };
 
 bool session_id_printable(const char *id, size_t len)
@@ -133,6 +134,15 @@ static int subscribe(struct session *s, const struct target *t)
     return ERR_OK;
 }
 
+static bool refused(const struct session *s)
+{
+    for (uint16_t i = 0; i < s->sub_count; i++) {
+        if (s->subs[i].view->refused)
+            return true;
+    }
+    return false;
+}
+
 int session_open(struct session *s, struct fanout *f, struct transport *t,
                  const struct session_request *request, uint64_t now_us)
 {
@@ -152,7 +162,9 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
     list_push(&f->all, &s->all);
     f->count++;
     enter(s, &f->waiting, now_us);
-    if (session_ready(s))
+    if (refused(s))
+        session_leave(s, now_us);
+    else if (session_ready(s))
         session_start(s, now_us);
     return ERR_OK;
 }
@@ -168,14 +180,28 @@ bool session_ready(const struct session *s)
 
 /* ---- starting ------------------------------------------------------------------------------ */
 
-static int decide(struct session *s, struct resume *out)
+/* A stream that ends at once tells the client its own position, whatever that is worth here. */
+static struct resume keep_position(const struct session *s)
 {
     const struct opening *o = s->opening;
+    bool keep = o->last_id != NULL && session_id_printable(o->last_id, o->last_id_len);
+    return (struct resume){.kind = keep ? RESUME_CONTINUED : RESUME_NEW,
+                           .position = s->fanout->replica.head,
+                           .unknown = false};
+}
+
+static int decide(struct session *s, struct resume *out)
+{
+    struct opening *o = s->opening;
+    if (refused(s)) {
+        *out = keep_position(s);
+        return ERR_OK;
+    }
     const struct replica *r = &s->fanout->replica;
     uint64_t window = s->fanout->config->resume.window_ms * 1000;
     if (o->last_id == NULL)
         return resume_new(r, s->subs, s->sub_count, o->history, out, &s->replay);
-    *out = resume_from(r, s->subs, s->sub_count, o->last_id, o->last_id_len, window);
+    *out = resume_from(r, s->subs, s->sub_count, o->last_id, o->last_id_len, window, &o->looked);
     return ERR_OK;
 }
 
@@ -199,7 +225,7 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
     char id[EVENTID_LEN];
     struct eventid position = timeline_id(line, where->position, where->fp);
     eventid_format(id, &position);
-    bool echo = o->last_id != NULL && !where->unknown;
+    bool echo = o->last_id != NULL && !where->unknown && where->kind != RESUME_NEW;
     open_encode(&o->head, fanout_retry_ms(s->fanout, now_us), where->kind, echo ? o->last_id : id,
                 echo ? o->last_id_len : sizeof id);
     if (where->unknown) {

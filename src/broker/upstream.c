@@ -154,30 +154,6 @@ static const char *subject(bool pattern, const char *topic, size_t *len, char he
     return head;
 }
 
-int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t len)
-{
-    if (u->mode == REDIS_MODE_ALL)
-        return ERR_OK;
-    char head[TOPIC_MAX];
-    topic = subject(pattern, topic, &len, head);
-    struct upsub *s = strmap_get(map_of(u, pattern), topic, len);
-    if (s == NULL) {
-        s = add(u, pattern, topic, len);
-        if (s == NULL)
-            return ERR_NOMEM;
-    } else if (s->ending) {
-        if (u->source->ops->subscribe(u->source, kind_of(s), s->wire, s->wire_len) != ERR_OK)
-            return ERR_NOMEM;
-        s->ending = false;
-        list_remove(&s->linger);
-    } else if (!list_empty(&s->linger)) {
-        list_remove(&s->linger);
-        u->lingering_count--;
-    }
-    s->users++;
-    return ERR_OK;
-}
-
 /* Give the subscription up. It stays in the maps until the source confirms, since messages that
  * are on their way still count; one that was never acknowledged has nothing to confirm. */
 static void end(struct upstream *u, struct upsub *s)
@@ -192,6 +168,43 @@ static void end(struct upstream *u, struct upsub *s)
     }
     unlink_maps(u, s);
     upsub_free(s);
+}
+
+static bool room_for_pattern(struct upstream *u)
+{
+    if (strmap_count(&u->patterns) < UPSTREAM_PATTERNS_MAX)
+        return true;
+    struct link *it = list_first(&u->lingering); /* not in use: gives way */
+    if (it == NULL)
+        return false;
+    end(u, container_of(it, struct upsub, linger));
+    return true;
+}
+
+int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t len)
+{
+    if (u->mode == REDIS_MODE_ALL)
+        return ERR_OK;
+    char head[TOPIC_MAX];
+    topic = subject(pattern, topic, &len, head);
+    struct upsub *s = strmap_get(map_of(u, pattern), topic, len);
+    if (s == NULL) {
+        if (pattern && !room_for_pattern(u))
+            return ERR_RANGE;
+        s = add(u, pattern, topic, len);
+        if (s == NULL)
+            return ERR_NOMEM;
+    } else if (s->ending) {
+        if (u->source->ops->subscribe(u->source, kind_of(s), s->wire, s->wire_len) != ERR_OK)
+            return ERR_NOMEM;
+        s->ending = false;
+        list_remove(&s->linger);
+    } else if (!list_empty(&s->linger)) {
+        list_remove(&s->linger);
+        u->lingering_count--;
+    }
+    s->users++;
+    return ERR_OK;
 }
 
 void upstream_unwant(struct upstream *u, bool pattern, const char *topic, size_t len,

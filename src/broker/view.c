@@ -71,10 +71,13 @@ static void evict(struct view *v, uint64_t seq, uint64_t made)
 
 static void reset(struct view *v, struct snapshot *s)
 {
+    if (v->pattern) /* the logs of several channels, one after the other */
+        qsort(s->entries, s->count, sizeof s->entries[0], entry_compare);
     if (ring_assign(&v->ring, s->entries, s->count) != ERR_OK)
         note_loss(v, s->head, NULL);
     v->loaded = true;
     v->live = s->live;
+    v->refused = false;
     v->publisher_ids = 0;
     for (uint32_t i = 0; i < v->ring.count; i++) {
         const struct entry *e = ring_at(&v->ring, i);

@@ -2,7 +2,16 @@
 
 #include <sys/resource.h>
 
-enum { FILES_OWN = 48, FILES_PER_WORKER = 12, FILES_DEFAULT = 1024 };
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+
+enum {
+    FILES_OWN = 24,         /* stdio, the hub's loop, signals, Redis, looking up names */
+    FILES_PER_LOOP = 6,     /* epoll, an eventfd, a pipe for signals; newer libuv: io_uring */
+    FILES_PER_LISTENER = 2, /* its socket, and the spare one to shake connections off with */
+    FILES_FOR_CLIENTS = 16, /* below that there is no point in starting */
+    FILES_DEFAULT = 1024,
+};
 
 static size_t open_file_limit(void)
 {
@@ -18,11 +27,18 @@ static size_t open_file_limit(void)
     return limit.rlim_cur > SIZE_MAX / 2 ? SIZE_MAX / 2 : (size_t)limit.rlim_cur;
 }
 
-void capacity_init(struct capacity *c, uint32_t clients, uint32_t workers)
+int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t listeners)
 {
     size_t files = open_file_limit();
-    size_t own = FILES_OWN + (size_t)workers * FILES_PER_WORKER;
-    size_t room = files > own * 2 ? files - own : files / 2;
+    size_t own = FILES_OWN + workers * (FILES_PER_LOOP + listeners * FILES_PER_LISTENER);
+    if (files < own + FILES_FOR_CLIENTS) {
+        log_error("the limit of open files is %zu, but %u worker%s on %zu address%s need at least "
+                  "%zu: raise it (LimitNOFILE= of the service, or ulimit -n) or set fewer workers",
+                  files, workers, workers == 1 ? "" : "s", listeners, listeners == 1 ? "" : "es",
+                  own + FILES_FOR_CLIENTS);
+        return ERR_RANGE;
+    }
+    size_t room = files - own;
     size_t spare = room / 20 + 1; /* for answering those who find no room */
     atomic_init(&c->streams, 0);
     atomic_init(&c->connections, 0);
@@ -30,6 +46,7 @@ void capacity_init(struct capacity *c, uint32_t clients, uint32_t workers)
     c->max_streams = room - spare;
     if (clients > 0 && clients < c->max_streams)
         c->max_streams = clients;
+    return ERR_OK;
 }
 
 bool capacity_enter(_Atomic size_t *count, size_t max)

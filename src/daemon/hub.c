@@ -9,7 +9,7 @@
 #include "tickerd/broker/registry.h"
 #include "tickerd/net/redis.h"
 
-enum { TICK_MS = 250 };
+enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS };
 
 struct hub {
     const struct config *config;
@@ -141,9 +141,12 @@ static void on_requests(void *ctx)
 {
     struct hub_worker *w = ctx;
     struct note n;
+    uint64_t enough = clock_mono_us() + REQUESTS_US;
     begin_turn(w->hub);
-    while (inbox_pop(&w->requests, &n))
+    /* A pattern over very many channels takes a while; messages must not wait for a row of them. */
+    while (clock_mono_us() < enough && inbox_pop(&w->requests, &n))
         registry_request(&w->hub->registry, w->index, &n);
+    (void)inbox_rewake(&w->requests);
     end_turn(w->hub);
 }
 

@@ -18,6 +18,7 @@ struct exchange {
     struct public *p;
     struct conn *conn;
     const struct httpreq *request; /* NULL: it could not be read */
+    enum http_method method;       /* HTTP_M_OTHER if it could not be read that far */
     bool wants_stream;             /* Accept names text/event-stream */
 };
 
@@ -103,7 +104,7 @@ static void stream_head(struct buf *out, const struct exchange *x)
 
 static bool is_head(const struct exchange *x)
 {
-    return x->request != NULL && httpreq_method(x->request) == HTTP_M_HEAD;
+    return x->method == HTTP_M_HEAD;
 }
 
 static void send_answer(struct exchange *x)
@@ -275,17 +276,17 @@ static void note_access(const struct exchange *x)
 
 static void on_request(void *ctx, struct conn *conn, const struct httpreq *request)
 {
-    struct exchange x = {ctx, conn, request, httpreq_accepts_stream(request)};
+    struct exchange x = {ctx, conn, request, httpreq_method(request),
+                         httpreq_accepts_stream(request)};
     note_access(&x);
-    enum http_method method = httpreq_method(request);
-    if (method == HTTP_M_OTHER) {
+    if (x.method == HTTP_M_OTHER) {
         reply_error(&x, 405, "method_not_allowed",
                     "Only GET, HEAD and OPTIONS are allowed here; events are published through "
                     "Redis.",
                     "Allow: GET, HEAD, OPTIONS\r\n");
         return;
     }
-    if (method == HTTP_M_OPTIONS) {
+    if (x.method == HTTP_M_OPTIONS) {
         answer_options(&x);
         return;
     }
@@ -303,9 +304,9 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
 }
 
 static void on_bad_request(void *ctx, struct conn *conn, const struct httpreq_error *error,
-                           bool accepts_stream)
+                           const struct httpreq *partial)
 {
-    struct exchange x = {ctx, conn, NULL, accepts_stream};
+    struct exchange x = {ctx, conn, NULL, httpreq_method(partial), httpreq_accepts_stream(partial)};
     note_access(&x);
     reply_error(&x, error->status, error->code, error->message,
                 error->status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "");
@@ -356,5 +357,10 @@ void public_accept(void *ctx, int fd)
         return;
     }
     metrics_add(p->metrics, METRIC_ACCEPTED, 1);
-    http1_accept(&p->http, fd);
+    int err = http1_accept(&p->http, fd);
+    if (err != ERR_OK) {
+        if (err == ERR_NOMEM)
+            metrics_add(p->metrics, METRIC_OUT_OF_MEMORY, 1);
+        capacity_leave(&p->capacity->connections);
+    }
 }

@@ -127,8 +127,12 @@ static int open_sockets(struct server *s)
         for (uint32_t w = 0; w < s->worker_count; w++) {
             size_t at = w * n + a;
             struct buf why = BUF_INIT;
-            bool shared = w > 0 && s->addrs[a].is_unix;
-            s->fds[at] = shared ? s->fds[a] : listener_open(&s->addrs[a], &why);
+            if (w == 0)
+                s->fds[at] = listener_open(&s->addrs[a], &why);
+            else if (s->addrs[a].is_unix)
+                s->fds[at] = s->fds[a];
+            else
+                s->fds[at] = listener_open_beside(s->fds[a], &s->addrs[a], &why);
             if (s->fds[at] < 0)
                 log_error("%s", buf_cstr(&why));
             buf_finish(&why);
@@ -139,7 +143,7 @@ static int open_sockets(struct server *s)
     return ERR_OK;
 }
 
-static void make_workers(struct server *s)
+static int make_workers(struct server *s)
 {
     size_t n = s->config->listen.count;
     for (uint32_t w = 0; w < s->worker_count; w++) {
@@ -153,15 +157,41 @@ static void make_workers(struct server *s)
             .fd_count = n,
         };
         s->workers[w] = worker_create(&options);
+        if (s->workers[w] == NULL)
+            return ERR_SYSTEM;
         hub_set_worker(s->hub, w, worker_inbox(s->workers[w]));
     }
+    return ERR_OK;
 }
 
-static void watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, int signum)
+static int watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, int signum)
 {
-    (void)uv_signal_init(&s->loop, handle);
-    handle->data = s;
-    (void)uv_signal_start(handle, cb, signum);
+    const char *call = "uv_signal_init";
+    int rc = uv_signal_init(&s->loop, handle);
+    if (rc == 0) {
+        handle->data = s;
+        call = "uv_signal_start";
+        rc = uv_signal_start(handle, cb, signum);
+    }
+    if (rc != 0)
+        log_error("cannot watch for signals: %s: %s", call, uv_strerror(rc));
+    return rc == 0 ? ERR_OK : ERR_SYSTEM;
+}
+
+static int make_all(struct server *s)
+{
+    s->hub = hub_create(&s->loop, s->config, s->worker_count, &s->stats);
+    if (s->hub == NULL) {
+        log_error("cannot set up the hub");
+        return ERR_SYSTEM;
+    }
+    if (make_workers(s) != ERR_OK || watch_signal(s, &s->term, on_end_signal, SIGTERM) != ERR_OK ||
+        watch_signal(s, &s->interrupt, on_end_signal, SIGINT) != ERR_OK ||
+        watch_signal(s, &s->hangup, on_hangup, SIGHUP) != ERR_OK)
+        return ERR_SYSTEM;
+    (void)uv_timer_init(&s->loop, &s->ended); /* cannot fail */
+    s->ended.data = s;
+    return ERR_OK;
 }
 
 static void announce(const struct server *s)
@@ -202,14 +232,21 @@ static void sum_up(struct server *s)
              (unsigned long long)streams, (unsigned long long)deliveries, (unsigned long long)gaps);
 }
 
-static void allocate(struct server *s)
+static int allocate(struct server *s)
 {
     size_t n = s->config->listen.count;
+    int rc = uv_loop_init(&s->loop);
+    if (rc != 0) {
+        log_error("cannot start: uv_loop_init: %s", uv_strerror(rc));
+        return ERR_SYSTEM;
+    }
     s->workers = calloc(s->worker_count, sizeof(struct worker *));
     s->addrs = calloc(n, sizeof *s->addrs);
     s->fds = calloc(n * s->worker_count, sizeof *s->fds);
-    if (s->workers == NULL || s->addrs == NULL || s->fds == NULL || uv_loop_init(&s->loop) != 0)
-        abort();
+    if (s->workers != NULL && s->addrs != NULL && s->fds != NULL)
+        return ERR_OK;
+    log_error("cannot start: %s", err_text(ERR_NOMEM));
+    return ERR_NOMEM;
 }
 
 static void release(struct server *s)
@@ -232,10 +269,8 @@ static void release(struct server *s)
 static int run_loop(struct server *s)
 {
     for (uint32_t w = 0; w < s->worker_count; w++) {
-        if (worker_start(s->workers[w]) != ERR_OK) {
-            log_error("cannot start a worker thread");
+        if (worker_start(s->workers[w]) != ERR_OK)
             return EXIT_FAILURE;
-        }
     }
     if (hub_start(s->hub) != ERR_OK) {
         log_error("cannot start the connection to Redis: out of memory");
@@ -251,22 +286,19 @@ int server_run(const struct config *config)
     struct server s = {.config = config};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
-    capacity_init(&s.capacity, config->limits.clients, s.worker_count);
-    allocate(&s);
+    if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, config->listen.count) !=
+            ERR_OK ||
+        allocate(&s) != ERR_OK)
+        return EXIT_FAILURE;
     if (open_sockets(&s) != ERR_OK) {
         release(&s);
         (void)uv_loop_close(&s.loop);
         return EXIT_FAILURE;
     }
-    s.hub = hub_create(&s.loop, config, s.worker_count, &s.stats);
-    if (s.hub == NULL)
-        abort();
-    make_workers(&s);
-    watch_signal(&s, &s.term, on_end_signal, SIGTERM);
-    watch_signal(&s, &s.interrupt, on_end_signal, SIGINT);
-    watch_signal(&s, &s.hangup, on_hangup, SIGHUP);
-    (void)uv_timer_init(&s.loop, &s.ended);
-    s.ended.data = &s;
+    if (make_all(&s) != ERR_OK) {
+        release(&s);
+        _exit(EXIT_FAILURE); /* nothing runs yet; hub and workers need not be taken apart */
+    }
     int status = run_loop(&s);
     if (status == EXIT_SUCCESS)
         sum_up(&s);

@@ -16,6 +16,8 @@
 
 enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
 
+enum { NOTES_US = 2 * US_PER_MS, NOTES_CHECK = 256 };
+
 /* After drain.timeout, how long the last bytes may take to get out. */
 enum { DRAIN_GRACE_US = 3 * US_PER_S };
 
@@ -54,22 +56,36 @@ static void view_is_ready(void *ctx, struct view *v)
     fanout_view_ready(&w->fanout, v);
 }
 
+/* Apply notes until the inbox is empty or the clients have waited long enough: whole logs of many
+ * channels may come in a row. */
+static void apply_notes(struct worker *w)
+{
+    uint64_t enough = clock_mono_us() + NOTES_US;
+    struct note n;
+    for (unsigned i = 1; inbox_pop(&w->inbox, &n); i++) {
+        bool whole_log = n.kind == NOTE_RESET;
+        replica_apply(&w->fanout.replica, &n);
+        if ((whole_log || i % NOTES_CHECK == 0) && clock_mono_us() > enough)
+            return;
+    }
+}
+
 static const struct replica_events replica_events = {send_to_hub, view_is_ready};
 
-/* Drain the inbox whole (wake-ups coalesce), then let every client have one write. */
+/* Apply what is in the inbox, then let every client have one write; what is left comes next turn. */
 static void take_notes(struct worker *w)
 {
     struct replica *r = &w->fanout.replica;
     /* Read before draining: what the hub had stamped by then is in the inbox by now. */
     uint64_t reached = atomic_load_explicit(w->options.hub_clock, memory_order_acquire);
-    struct note n;
-    while (inbox_pop(&w->inbox, &n))
-        replica_apply(r, &n);
-    if (inbox_overflown(&w->inbox)) {
-        log_warn("a worker fell behind the hub and asks for its channels again");
-        replica_restart(r);
-    } else {
-        replica_reached(r, reached);
+    apply_notes(w);
+    if (!inbox_rewake(&w->inbox)) { /* drained whole */
+        if (inbox_overflown(&w->inbox)) {
+            log_warn("a worker fell behind the hub and asks for its channels again");
+            replica_restart(r);
+        } else {
+            replica_reached(r, reached);
+        }
     }
     fanout_flush(&w->fanout, clock_mono_us());
 }
@@ -141,32 +157,56 @@ static int start_listeners(struct worker *w)
     for (size_t i = 0; i < w->options.fd_count; i++) {
         w->listeners[i] = listener_start(&w->loop, w->options.fds[i], public_accept, &w->public);
         if (w->listeners[i] == NULL)
-            return ERR_NOMEM;
+            return ERR_SYSTEM;
     }
     return ERR_OK;
+}
+
+static int start_loop(struct worker *w)
+{
+    const char *call = "uv_loop_init";
+    int rc = uv_loop_init(&w->loop);
+    if (rc == 0) {
+        call = "uv_async_init";
+        rc = uv_async_init(&w->loop, &w->orders, on_order);
+    }
+    if (rc != 0) {
+        log_error("cannot set up a worker's loop: %s: %s", call, uv_strerror(rc));
+        return ERR_SYSTEM;
+    }
+    (void)uv_timer_init(&w->loop, &w->tick); /* cannot fail */
+    w->orders.data = w->tick.data = w;
+    return ERR_OK;
+}
+
+static int start_all(struct worker *w)
+{
+    const struct worker_options *o = &w->options;
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = clock_mono_us(); /* spreads retries well enough */
+    int err = start_loop(w);
+    if (err == ERR_OK)
+        err = inbox_init(&w->inbox, &w->loop, on_inbox, w);
+    if (err == ERR_OK)
+        err = fanout_init(&w->fanout, o->config, o->stats, &w->metrics, &replica_events, w, seed);
+    if (err == ERR_OK)
+        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, o->config);
+    return err == ERR_OK ? start_listeners(w) : err;
 }
 
 struct worker *worker_create(const struct worker_options *options)
 {
     struct worker *w = calloc(1, sizeof *w);
-    uint64_t seed;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = clock_mono_us(); /* spreads retries well enough */
-    /* Only at start-up, where running out of memory ends the process: no way back is needed. */
-    if (w == NULL || uv_loop_init(&w->loop) != 0)
-        abort();
-    w->options = *options;
-    if (inbox_init(&w->inbox, &w->loop, on_inbox, w) != ERR_OK ||
-        uv_async_init(&w->loop, &w->orders, on_order) != 0 ||
-        uv_timer_init(&w->loop, &w->tick) != 0 ||
-        fanout_init(&w->fanout, options->config, options->stats, &w->metrics, &replica_events, w,
-                    seed) != ERR_OK ||
-        public_init(&w->public, &w->loop, &w->fanout, options->capacity, &w->metrics,
-                    options->config) != ERR_OK ||
-        start_listeners(w) != ERR_OK)
-        abort();
-    w->orders.data = w->tick.data = w;
-    return w;
+    int err = ERR_NOMEM;
+    if (w != NULL) {
+        w->options = *options;
+        err = start_all(w);
+    }
+    if (err == ERR_OK)
+        return w;
+    log_error("cannot set up a worker: %s", err_text(err));
+    return NULL;
 }
 
 struct inbox *worker_inbox(struct worker *w)
@@ -197,6 +237,8 @@ int worker_start(struct worker *w)
     int rc = pthread_create(&w->thread, NULL, run, w);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     w->started = rc == 0;
+    if (rc != 0)
+        log_error("cannot start a worker: pthread_create: %s", strerror(rc));
     return rc == 0 ? ERR_OK : ERR_SYSTEM;
 }
 

@@ -30,6 +30,7 @@ struct conn {
     int fd;
     uint8_t state;
     uint8_t drained; /* reads while lingering */
+    bool heard;      /* it has sent anything */
     bool was_stream;
 };
 
@@ -134,6 +135,7 @@ static void take_input(struct conn *c, const char *data, size_t len)
 {
     struct http1 *h = c->http;
     struct httpreq *r = c->request;
+    c->heard = true;
     enum httpreq_state state = httpreq_feed(r, data, len, NULL);
     if (state == HTTPREQ_MORE)
         return;
@@ -141,7 +143,7 @@ static void take_input(struct conn *c, const char *data, size_t len)
     if (state == HTTPREQ_DONE)
         h->events->on_request(h->ctx, c, r);
     else
-        h->events->on_bad_request(h->ctx, c, httpreq_error(r), httpreq_accepts_stream(r));
+        h->events->on_bad_request(h->ctx, c, httpreq_error(r), r);
     httpreq_destroy(r);
 }
 
@@ -243,15 +245,16 @@ void http1_finish(struct http1 *h)
     h->input = NULL;
 }
 
-void http1_accept(struct http1 *h, int fd)
+int http1_accept(struct http1 *h, int fd)
 {
     struct conn *c = calloc(1, sizeof *c);
     struct httpreq *request = c == NULL ? NULL : httpreq_create(h->request_bytes);
     if (request == NULL || uv_poll_init(h->loop, &c->poll, fd) != 0) {
+        int err = request == NULL ? ERR_NOMEM : ERR_SYSTEM;
         httpreq_destroy(request);
         free(c);
         (void)close(fd);
-        return;
+        return err;
     }
     c->transport.ops = &transport_ops;
     c->poll.data = c;
@@ -264,6 +267,7 @@ void http1_accept(struct http1 *h, int fd)
     /* The request is usually there already: no need to be told by the loop. */
     if (read_request(c))
         watch(c, UV_READABLE);
+    return ERR_OK;
 }
 
 void http1_reply(struct conn *c, const char *bytes, size_t len)
@@ -306,8 +310,12 @@ static void time_out_request(struct conn *c)
         408, "request_timeout", "The request took longer than limits.request_timeout."};
     struct http1 *h = c->http;
     struct httpreq *r = c->request;
+    if (!c->heard) { /* opened in advance; an answer could be taken for that of its next request */
+        conn_close(c);
+        return;
+    }
     c->request = NULL;
-    h->events->on_bad_request(h->ctx, c, &late, httpreq_accepts_stream(r));
+    h->events->on_bad_request(h->ctx, c, &late, r);
     httpreq_destroy(r);
 }
 

@@ -75,32 +75,81 @@ static int open_unix(const struct addr *a, struct buf *why)
     return fd;
 }
 
-static void set_options(int fd, int family)
+union sockaddr_any {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_storage room;
+};
+
+static void set_flag(int fd, int level, int name)
 {
-    int on = 1, lowat = NOTSENT_LOWAT;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    /* Accepted sockets inherit these, which saves a call each for every connection. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    int on = 1;
+    (void)setsockopt(fd, level, name, &on, sizeof on);
+}
+
+static int new_socket(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fd;
+    set_flag(fd, SOL_SOCKET, SO_REUSEADDR);
     if (family == AF_INET6) /* else [::]:80 and 0.0.0.0:80 exclude each other */
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+        set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+    return fd;
+}
+
+/* On failure -1 with errno, and *call names the call that failed. */
+static int listen_at(const struct sockaddr *sa, socklen_t len, const char **call)
+{
+    int lowat = NOTSENT_LOWAT;
+    *call = "socket";
+    int fd = new_socket(sa->sa_family);
+    if (fd < 0)
+        return -1;
+    set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
+    /* Accepted sockets inherit these, which saves a call each for every connection. */
+    set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+    set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    *call = "bind";
+    if (bind(fd, sa, len) == 0) {
+        *call = "listen";
+        if (listen(fd, BACKLOG) == 0)
+            return fd;
+    }
+    int saved = errno;
+    (void)close(fd);
+    errno = saved;
+    return -1;
+}
+
+/* SO_REUSEPORT would let us share the port with another process of this user, which would then get
+ * some of our clients. Without it, binding fails where anybody listens. */
+static bool is_free(const struct sockaddr *sa, socklen_t len, const char **call)
+{
+    *call = "socket";
+    int fd = new_socket(sa->sa_family);
+    if (fd < 0)
+        return false;
+    *call = "bind";
+    int rc = bind(fd, sa, len);
+    int saved = errno;
+    (void)close(fd);
+    errno = saved;
+    return rc == 0;
 }
 
 static void note_port(int fd, struct addr *a)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-        struct sockaddr_storage room;
-    } sa = {.room = {0}};
+    union sockaddr_any sa = {.room = {0}};
     socklen_t len = sizeof sa;
     if (getsockname(fd, &sa.any, &len) == 0)
         a->port = ntohs(sa.any.sa_family == AF_INET6 ? sa.v6.sin6_port : sa.v4.sin_port);
 }
 
+/* A name may stand for addresses that this host has not (::1 where IPv6 is off): then the next one
+ * is tried. One that is in use is an error: the name's clients would still go to who uses it. */
 static int open_tcp(struct addr *a, struct buf *why)
 {
     char port[8];
@@ -114,14 +163,19 @@ static int open_tcp(struct addr *a, struct buf *why)
         buf_printf(why, ": %s", gai_strerror(rc));
         return ERR_SYSTEM;
     }
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        set_options(fd, found->ai_family);
-    bool bound = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0;
-    bool listening = bound && listen(fd, BACKLOG) == 0;
+    int fd = -1;
+    const char *call = "";
+    for (const struct addrinfo *it = found; it != NULL && fd < 0; it = it->ai_next) {
+        if (a->port == 0 || is_free(it->ai_addr, it->ai_addrlen, &call))
+            fd = listen_at(it->ai_addr, it->ai_addrlen, &call);
+        if (fd < 0 && errno == EADDRINUSE)
+            break;
+    }
+    int saved = errno;
     freeaddrinfo(found);
-    if (!listening)
-        return fail(fd, why, a, bound ? "listen" : "bind");
+    errno = saved;
+    if (fd < 0)
+        return fail(-1, why, a, call);
     note_port(fd, a);
     return fd;
 }
@@ -129,6 +183,15 @@ static int open_tcp(struct addr *a, struct buf *why)
 int listener_open(struct addr *a, struct buf *why)
 {
     return a->is_unix ? open_unix(a, why) : open_tcp(a, why);
+}
+
+int listener_open_beside(int first, const struct addr *a, struct buf *why)
+{
+    union sockaddr_any sa = {.room = {0}};
+    socklen_t len = sizeof sa;
+    const char *call = "getsockname";
+    int fd = getsockname(first, &sa.any, &len) == 0 ? listen_at(&sa.any, len, &call) : -1;
+    return fd >= 0 ? fd : fail(-1, why, a, call);
 }
 
 void listener_unlink(const struct addr *a)
@@ -189,17 +252,25 @@ struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *
                                 void *ctx)
 {
     struct listener *l = calloc(1, sizeof *l);
-    if (l == NULL)
-        return NULL;
-    l->fd = fd;
-    l->accepted = accepted;
-    l->ctx = ctx;
-    if (uv_poll_init(loop, &l->poll, fd) != 0) {
+    int spare = spare_open();
+    int rc = l == NULL ? UV_ENOMEM : spare < 0 ? uv_translate_sys_error(errno) : 0;
+    const char *call = l == NULL ? "calloc" : "open /dev/null";
+    if (rc == 0) {
+        call = "uv_poll_init";
+        rc = uv_poll_init(loop, &l->poll, fd);
+    }
+    if (rc != 0) {
+        log_error("cannot set up a listener: %s: %s", call, uv_strerror(rc));
+        if (spare >= 0)
+            (void)close(spare);
         free(l);
         return NULL;
     }
     (void)uv_timer_init(loop, &l->pause); /* cannot fail */
-    l->spare = spare_open();
+    l->fd = fd;
+    l->spare = spare;
+    l->accepted = accepted;
+    l->ctx = ctx;
     l->poll.data = l->pause.data = l;
     l->closing = 2;
     (void)uv_poll_start(&l->poll, UV_READABLE, on_readable);

@@ -21,8 +21,12 @@ bool config_check_redis_url(const char *text, const char **why)
     }
     if (redis_url_parse(&url, text, why) != 0)
         return false;
+    bool tls = url.tls;
     redis_url_finish(&url);
-    return true;
+    if (tls)
+        *why = "TLS is not available in this version; use redis:// or unix://, through a tunnel if "
+               "the network is not trusted";
+    return !tls;
 }
 
 bool config_check_prefix(const char *text, const char **why)

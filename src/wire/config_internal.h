@@ -31,7 +31,6 @@ struct config_key {
     const char *help;    /* one sentence */
     const char *const *words;                          /* enums: NULL-terminated */
     bool (*check)(const char *text, const char **why); /* strings, items: NULL: anything goes */
-    bool fixed;                                        /* cannot be changed by a reload */
     bool secret;                                       /* never quoted in a message */
     bool required;                                     /* of a rule */
 };

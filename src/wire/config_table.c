@@ -30,20 +30,19 @@ _Static_assert(LOG_JSON == 1, "format_words");
 /* clang-format off */
 static const struct config_key keys[] = {
     {.name = "listen", .type = CONFIG_STRINGS, .offset = AT(listen),
-     .min = 1, .max = LISTEN_MAX, .initial = "[\"127.0.0.1:8090\"]", .fixed = true,
+     .min = 1, .max = LISTEN_MAX, .initial = "[\"127.0.0.1:8090\"]",
      .check = config_check_listen,
      .what = "an address such as \"127.0.0.1:8090\", \"[::1]:8090\" or \"unix:/run/tickerd.sock\"",
      .help = "The addresses of the public listener."},
     {.name = "workers", .type = CONFIG_UINT, .offset = AT(workers),
-     .max = 256, .initial = "0", .fixed = true,
+     .max = 256, .initial = "0",
      .help = "Threads that serve clients; 0 means one per CPU."},
 
     {.name = "redis.url", .type = CONFIG_STRING, .offset = AT(redis.url),
      .min = 1, .max = URL_MAX, .initial = "redis://127.0.0.1:6379", .secret = true,
      .check = config_check_redis_url,
-     .what = "a URL such as redis://user:password@127.0.0.1:6379, rediss://… or unix:///path",
-     .help = "The Redis server: redis://, rediss:// (TLS) or unix:///path, with user and password "
-             "if need be."},
+     .what = "a URL such as redis://user:password@127.0.0.1:6379 or unix:///path",
+     .help = "The Redis server: redis:// or unix:///path, with user and password if need be."},
     {.name = "redis.prefix", .type = CONFIG_STRING, .offset = AT(redis.prefix),
      .max = PREFIX_MAX, .initial = "sse:", .check = config_check_prefix,
      .what = "UTF-8 text of at most 200 bytes without control bytes",
@@ -67,7 +66,7 @@ static const struct config_key keys[] = {
 
     {.name = "history.events", .type = CONFIG_UINT, .offset = AT(history.events),
      .max = EVENTS_MAX, .initial = "1000",
-     .help = "Events kept per channel."},
+     .help = "Events kept per channel; 0 keeps only the newest."},
     {.name = "history.bytes", .type = CONFIG_SIZE, .offset = AT(history.bytes),
      .max = 1024 * GIB, .initial = "1MiB",
      .help = "Bytes kept per channel; the newest event is kept whatever its size."},
@@ -101,7 +100,7 @@ static const struct config_key keys[] = {
 
     {.name = "limits.clients", .type = CONFIG_UINT, .offset = AT(limits.clients),
      .max = CLIENTS_MAX, .initial = "0",
-     .help = "Connections at a time; 0 means what the limit of open files allows."},
+     .help = "Streams at a time; 0 means what the limit of open files allows."},
     {.name = "limits.channels_per_client", .type = CONFIG_UINT,
      .offset = AT(limits.channels_per_client), .min = 1, .max = 1024, .initial = "64",
      .help = "Channels and patterns that one connection may ask for."},
@@ -117,7 +116,7 @@ static const struct config_key keys[] = {
      .help = "How long a client may take to send its request."},
     {.name = "limits.write_timeout", .type = CONFIG_DURATION,
      .offset = AT(limits.write_timeout_ms), .min = 100, .max = HOUR, .initial = "1m",
-     .help = "How long a client may hold on to an event that has left the history."},
+     .help = "A client that takes nothing for this long is closed."},
 
     {.name = "channels", .type = CONFIG_RULES, .offset = AT(rules),
      .max = RULES_MAX, .initial = "[]",

@@ -101,7 +101,8 @@ struct httpreq {
     unsigned headers;
     bool content_length, transfer_encoding, has_body;
 
-    enum http_method method;
+    enum http_method method; /* known from the first space on, since errors depend on it too */
+    bool method_known;
     int minor;
     struct span target;
     struct span values[HTTPREQ_HEADER_COUNT];
@@ -165,17 +166,17 @@ static bool check_version(struct httpreq *r, struct http_slice v)
 
 /* What RFC 9110 and RFC 5789 define is known though not allowed, but for CONNECT: it asks for a
  * tunnel, and its target is no resource that could have an Allow. */
-static bool check_method(struct httpreq *r, struct http_slice m)
+static void note_method(struct httpreq *r, struct http_slice m)
 {
     static const char *const known[] = {"GET", "HEAD",   "OPTIONS", "POST",
                                         "PUT", "DELETE", "PATCH",   "TRACE"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (m.len == strlen(known[i]) && memcmp(m.p, known[i], m.len) == 0) {
             r->method = i < HTTP_M_OTHER ? (enum http_method)i : HTTP_M_OTHER;
-            return true;
+            r->method_known = true;
+            return;
         }
     }
-    return refuse(r, REFUSE_NOT_IMPLEMENTED);
 }
 
 /* Take the request line without its line end. Its bytes up to the second space are checked. */
@@ -195,8 +196,10 @@ static bool take_request_line(struct httpreq *r, const char *line, size_t len)
     if (target.len == rest)
         return refuse(r, REFUSE_HTTP_VERSION); /* HTTP/0.9 names none */
     struct http_slice version = {target.p + target.len + 1, rest - target.len - 1};
-    if (!check_version(r, version) || !check_method(r, method))
+    if (!check_version(r, version))
         return false;
+    if (!r->method_known)
+        return refuse(r, REFUSE_NOT_IMPLEMENTED);
     r->begun = true;
     r->target = (struct span){(size_t)(target.p - r->text), target.len, true};
     return true;
@@ -391,7 +394,8 @@ static bool check_request_byte(struct httpreq *r, char c)
     if (c == ' ') {
         if (at == 0)
             return refuse(r, REFUSE_BAD_METHOD);
-        r->spaces++;
+        if (r->spaces++ == 0)
+            note_method(r, (struct http_slice){r->text + r->kept, at});
     } else if (r->spaces == 0) {
         if (!is_token(c))
             return refuse(r, REFUSE_BAD_METHOD);
@@ -447,6 +451,7 @@ struct httpreq *httpreq_create(size_t max_bytes)
     if (r == NULL)
         return NULL;
     r->max_bytes = max_bytes;
+    r->method = HTTP_M_OTHER;
     llhttp_init(&r->parser, HTTP_REQUEST, &settings);
     r->parser.data = r;
     return r;

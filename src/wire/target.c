@@ -117,6 +117,9 @@ static int add_topic(struct parser *s, struct slice name, bool pattern)
     if (rc != ERR_OK)
         return rc;
     struct target *t = s->t;
+    /* The name still lies at the end of the storage, where it was decoded to. */
+    if (pattern)
+        name.len = glob_canonical(name.p, name.len, t->storage + s->used);
     struct strmap *names = &s->names[pattern ? 1 : 0];
     if (strmap_get(names, name.p, name.len) != NULL)
         return ERR_OK;

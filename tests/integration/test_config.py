@@ -160,6 +160,43 @@ def test_a_listener_that_is_taken(server):
         assert str(port) in result.stderr and re.search("(?i)in use", result.stderr)
 
 
+@pytest.mark.workers
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_another_instance_serves(launch, server, host):
+    """SO_REUSEPORT is for our own workers, not for a second start by mistake."""
+    tickerd = launch(listen=(f"{host}:0",))
+    port = tickerd.address[1]
+    result = run("--listen", f"{host}:{port}", "--redis", server.url)
+    assert result.returncode == 1, result.stderr
+    assert str(port) in result.stderr and re.search("(?i)in use", result.stderr)
+    assert tickerd.get("/healthz").status == 200
+
+
+def test_a_fixed_port_can_be_served_again(launch, redis):
+    """Old connections in TIME_WAIT do not hold the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tickerd = launch(listen=(f"127.0.0.1:{port}",), workers=3)
+    with tickerd.stream("/events/news"):
+        tickerd.restart()
+    with tickerd.stream("/events/news") as stream:
+        assert settle(stream, redis, "news") == []
+
+
+def test_too_few_files_to_start(server):
+    result = run("--workers", 64, "--redis", server.url, "--listen", "127.0.0.1:0", nofile=256)
+    assert result.returncode == 1, result.stderr
+    for word in ("256", "64 workers", "LimitNOFILE"):
+        assert word in result.stderr
+
+
+def test_tls_to_redis_is_refused():
+    result = run("--check-config", "--redis", "rediss://127.0.0.1:6379")
+    assert result.returncode == 1
+    assert "TLS is not available" in result.stderr and "redis://" in result.stderr
+    assert "rediss" not in run("--help").stdout
+
+
 def test_redis_url_from_the_environment(launch, server, redis):
     tickerd = launch(url=None, env={"TICKERD_REDIS_URL": server.unix_url})
     with tickerd.stream("/events/news") as stream:

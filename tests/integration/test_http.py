@@ -63,6 +63,18 @@ def test_head_of_a_stream(tickerd):
     assert wrong.status == 404 and wrong.body == b""
 
 
+@pytest.mark.parametrize("raw,status", [
+    (b"HEAD /events/news HTTP/1.1\r\n\r\n", 400),
+    (b"HEAD /events/news HTTP/1.1\r\nHost: x\r\nbad\r\n\r\n", 400),
+    (b"HEAD /events/news HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+    (b"HEAD /" + b"y" * 17_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+], ids=["no-host", "bad-header", "version", "too-long"])
+def test_head_that_cannot_be_read(tickerd, raw, status):
+    answer = tickerd.send(raw)
+    assert answer.status == status and answer.body == b""
+    assert int(answer.header("content-length")) > 0
+
+
 def test_options(tickerd):
     for path in ("/events/news", "/healthz", "*"):
         answer = tickerd.get(path, method="OPTIONS")
@@ -225,10 +237,8 @@ def test_request_timeout(launch):
 
     poll_until(all_ended, scaled(5), "slow senders are closed", interval=0.1)
     assert time.monotonic() - started > 0.9
-    for stream in (silent, half):
-        assert stream.ended == "fin"
-        if stream.response:
-            assert stream.response.status == 408
+    assert silent.ended == "fin" and silent.received == b"", "it had not asked for anything"
+    assert half.ended == "fin" and half.response.status == 408
     tickerd.stream("/events/news").close()
 
 

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -58,7 +59,8 @@ static void put_channel(struct buf *out, const struct name *channel)
 
 static void put_reset(struct hub_rig *h, struct buf *out, const struct note *n)
 {
-    const struct snapshot *s = n->ref;
+    struct snapshot *s = n->ref;
+    qsort(s->entries, s->count, sizeof s->entries[0], entry_compare); /* as a worker does */
     buf_printf(out, "reset%u.%u%c[", n->view, n->gen, s->live ? '+' : '-');
     uint64_t before = 0;
     for (size_t i = 0; i < s->count; i++) {
@@ -114,7 +116,10 @@ static void write_down(struct hub_rig *h, uint32_t worker, const struct note *n)
         buf_str(out, n->arg ? "yes" : "no");
         break;
     case NOTE_UPSTREAM:
-        buf_str(out, n->arg ? "up" : "down");
+        buf_str(out, n->arg == UPSTREAM_ALL ? "up-all" : n->arg == UPSTREAM_UP ? "up" : "down");
+        break;
+    case NOTE_REFUSED:
+        put_view(h, out, worker, "refused", n);
         break;
     case NOTE_TIMELINE:
         buf_str(out, "timeline");

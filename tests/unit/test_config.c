@@ -17,7 +17,7 @@ static const struct {
 } keys[] = {
     {"listen", "[\"[::1]:80\",\"unix:/run/t.sock\"]", "[\"[::1]:80\", \"unix:/run/t.sock\"]"},
     {"workers", "256", "256"},
-    {"redis.url", "rediss://h:7", "\"rediss://h:7\""},
+    {"redis.url", "redis://h:7", "\"redis://h:7\""},
     {"redis.prefix", "caf\xc3\xa9*\"", "\"caf\xc3\xa9*\\\"\""},
     {"redis.mode", "on-demand", "\"on-demand\""},
     {"redis.linger", "0s", "\"0s\""},
@@ -174,7 +174,7 @@ static void stores_each_key_in_its_field(void **state)
     assert_int_equal(c->listen.count, 2);
     assert_string_equal(c->listen.items[1], "unix:/run/t.sock");
     assert_int_equal(c->workers, 256);
-    assert_string_equal(c->redis.url, "rediss://h:7");
+    assert_string_equal(c->redis.url, "redis://h:7");
     assert_int_equal(c->redis.prefix_len, 7);
     assert_int_equal(c->redis.mode, REDIS_MODE_ON_DEMAND);
     assert_int_equal(c->redis.linger_ms, 0);
@@ -334,7 +334,7 @@ static void hides_the_password(void **state)
         const char *url, *printed;
     } cases[] = {
         {"redis://u:s3cret@h:1/0", "\"redis://u:***@h:1/0\""},
-        {"rediss://:s3@cret@h", "\"rediss://:***@h\""},
+        {"redis://:s3@cret@h", "\"redis://:***@h\""},
         {"unix://u:s3cret@/r@s", "\"unix://u:***@/r@s\""},
         {"redis://u@h", "\"redis://u@h\""},
         {"redis://h", "\"redis://h\""},

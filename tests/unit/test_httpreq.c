@@ -37,12 +37,11 @@ static void describe(struct buf *out, const struct httpreq *r, enum httpreq_stat
 {
     static const char *const states[] = {"more", "done", "error"};
     const struct httpreq_error *error = httpreq_error(r);
-    buf_printf(out, "%s %zu %d %s [%s] %d", states[state], used, error->status, error->code,
-               error->message, httpreq_accepts_stream(r));
+    buf_printf(out, "%s %zu %d %s [%s] %d %d", states[state], used, error->status, error->code,
+               error->message, httpreq_accepts_stream(r), (int)httpreq_method(r));
     if (state == HTTPREQ_DONE) {
         struct http_slice target = httpreq_target(r);
-        buf_printf(out, " %d 1.%d '%.*s'", (int)httpreq_method(r), httpreq_minor(r),
-                   (int)target.len, target.p);
+        buf_printf(out, " 1.%d '%.*s'", httpreq_minor(r), (int)target.len, target.p);
     }
     for (int i = 0; i < HTTPREQ_HEADER_COUNT; i++) {
         struct http_slice v = httpreq_header(r, (enum httpreq_header)i);
@@ -413,6 +412,33 @@ static void test_accept_is_known_after_an_error(void **state)
     httpreq_destroy(r);
 }
 
+static void test_the_method_is_known_after_an_error(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head;
+        enum http_method method;
+    } cases[] = {
+        {"HEAD / HTTP/1.1\r\nbad\r\n", HTTP_M_HEAD},
+        {"\r\nHEAD / HTTP/2.0\r\n", HTTP_M_HEAD},
+        {"HEAD /\r\n", HTTP_M_HEAD},
+        {"HEAD /\t", HTTP_M_HEAD},
+        {"GET /\t", HTTP_M_GET},
+        {"POST /\t", HTTP_M_OTHER},
+        {"BREW / HTTP/1.1\r\n", HTTP_M_OTHER},
+        {"HEAD\r", HTTP_M_OTHER},
+        {"GET\r", HTTP_M_OTHER},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct httpreq *r = httpreq_create(LIMIT);
+        assert_non_null(r);
+        assert_int_equal(httpreq_feed(r, cases[i].head, strlen(cases[i].head), NULL),
+                         HTTPREQ_ERROR);
+        assert_int_equal(httpreq_method(r), cases[i].method);
+        httpreq_destroy(r);
+    }
+}
+
 /* Requests with random damage: never a crash, and always the same however they are split. */
 static void test_damaged_requests(void **state)
 {
@@ -450,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_the_number_of_headers),
         cmocka_unit_test(test_accept),
         cmocka_unit_test(test_accept_is_known_after_an_error),
+        cmocka_unit_test(test_the_method_is_known_after_an_error),
         cmocka_unit_test(test_damaged_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -397,8 +397,8 @@ static void test_the_first_connection(void **state)
     hubrig_expect(&h, 0, "reset0.1-[!*:restart] reset1.1-[] reset2.1-[]");
     fake_source_connect(&h.source);
     hubrig_settle(&h);
-    hubrig_expect(&h, 0, "hole0:*:upstream up live0:yes live1:yes live2:yes");
-    hubrig_expect(&h, 1, "up"); /* it has not asked for the marks yet */
+    hubrig_expect(&h, 0, "hole0:*:upstream up-all");
+    hubrig_expect(&h, 1, "up-all"); /* it has not asked for the marks yet */
     hubrig_interest(&h, 1, VIEW_MARKS, 1, "", false);
     hubrig_expect(&h, 1, "reset0.1+[!*:restart !*:upstream]");
     hubrig_finish(&h);
@@ -418,7 +418,7 @@ static void test_one_outage_one_mark(void **state)
     hubrig_expect(&h, 0, "reset2.1-[]");
     fake_source_connect(&h.source);
     hubrig_settle(&h);
-    hubrig_expect(&h, 0, "hole0:*:upstream up live0:yes live1:yes live2:yes");
+    hubrig_expect(&h, 0, "hole0:*:upstream up-all");
     fake_source_lose(&h.source, 0);
     fake_source_connect(&h.source);
     (void)fake_source_serve(&h.source, 1); /* subscribed, but not everything is answered yet */
@@ -426,7 +426,7 @@ static void test_one_outage_one_mark(void **state)
     hubrig_publish(&h, "a", "early too");
     hubrig_expect(&h, 0, "down hole0:*:upstream frame1:early frame1:early too");
     hubrig_settle(&h);
-    hubrig_expect(&h, 0, "up live0:yes live1:yes live2:yes");
+    hubrig_expect(&h, 0, "up-all");
     hubrig_finish(&h);
 }
 
@@ -472,7 +472,7 @@ static void test_a_full_inbox_stops_everything_until_resync(void **state)
     hubrig_expect(&h, 0, "timeline down reset1.2-[a:1 a:2 a:3]");
     fake_source_connect(&h.source);
     hubrig_settle(&h);
-    hubrig_expect(&h, 0, "hole0:*:upstream up live0:yes live1:yes live2:yes");
+    hubrig_expect(&h, 0, "hole0:*:upstream up-all");
     hubrig_finish(&h);
 }
 

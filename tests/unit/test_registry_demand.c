@@ -309,7 +309,7 @@ static void test_no_memory_for_the_subscription(void **state)
     start(&h);
     h.source.failing = 1;
     hubrig_interest(&h, 0, 1, 1, "a", false);
-    hubrig_expect(&h, 0, "live1:no"); /* so that the worker does not wait for the log */
+    hubrig_expect(&h, 0, "refused1:"); /* so that the worker does not wait for the log */
     assert_int_equal(metrics_get(&h.metrics, METRIC_OUT_OF_MEMORY), 1);
     assert_int_equal(registry_channels(&h.registry), 0);
     hubrig_interest(&h, 0, 1, 2, "a", false);

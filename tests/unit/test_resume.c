@@ -68,7 +68,8 @@ static void evict(struct fixture *f, struct name *channel, uint64_t seq)
 static void expect(const struct fixture *f, size_t first, size_t count, const char *id,
                    struct resume want)
 {
-    struct resume got = resume_from(&f->rig.replica, &f->subs[first], count, id, strlen(id), W);
+    struct resume got =
+        resume_from(&f->rig.replica, &f->subs[first], count, id, strlen(id), W, &(uint64_t){0});
     assert_int_equal(got.position, want.position);
     assert_int_equal(got.kind, want.kind);
     assert_int_equal(got.fp, want.fp);

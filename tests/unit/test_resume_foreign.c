@@ -270,7 +270,7 @@ static void switch_over(struct world *w, struct batch *b, struct choice c, size_
         struct id_text id = make_id(last->seq, TAG_FOREIGN, last->fp);
         struct instance *other = &w->at[1];
         struct resume r = resume_from(&other->rig.replica, &other->subs[c.first], c.count, id.text,
-                                      EVENTID_LEN, W);
+                                      EVENTID_LEN, W, &(uint64_t){0});
         reader = (struct reader){.position = r.position,
                                  .fp = r.fp,
                                  .subs = &other->subs[c.first],

@@ -76,6 +76,16 @@ static void test_duplicates_are_removed(void **state)
                  "=a=b=c=d");
 }
 
+static void test_patterns_of_one_meaning_are_one_topic(void **state)
+{
+    (void)state;
+    check_topics("/events?pattern=**&pattern=*", "~*");
+    check_topics("/events?pattern=a*?&pattern=a?*&pattern=%5Ca**?", "~a?*");
+    check_topics("/events?pattern=**&channel=**&channel=*&pattern=b***", "~*=**=*~b*");
+    check_topics("/events?pattern=*&pattern=**&pattern=***&pattern=****&pattern=*****&channel=a",
+                 "~*=a");
+}
+
 static void test_absolute_form(void **state)
 {
     (void)state;
@@ -348,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_channel_in_the_path),
         cmocka_unit_test(test_topics_in_the_query),
         cmocka_unit_test(test_duplicates_are_removed),
+        cmocka_unit_test(test_patterns_of_one_meaning_are_one_topic),
         cmocka_unit_test(test_absolute_form),
         cmocka_unit_test(test_other_resources),
         cmocka_unit_test(test_last_event_id),

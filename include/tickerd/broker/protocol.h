@@ -28,13 +28,16 @@ enum note_kind {
     NOTE_HOLE,     /* view, gen, seq, ref: struct name or NULL, arg: enum gap_reason */
     NOTE_RESET,    /* view, gen, ref: struct snapshot: this is the whole log */
     NOTE_LIVE,     /* view, gen, arg: whether the upstream subscription is confirmed */
-    NOTE_UPSTREAM, /* arg: whether the upstream is live */
+    NOTE_REFUSED,  /* view, gen: no memory, or no room, for this view: send its clients away */
+    NOTE_UPSTREAM, /* arg: whether the upstream is live; UPSTREAM_ALL: every view is, too */
     NOTE_TIMELINE, /* ref: struct timeline (from malloc) */
     /* worker to hub */
     NOTE_INTEREST, /* view, gen, ref: struct name: the topic; arg: whether it is a pattern */
     NOTE_DROP,     /* view, gen */
     NOTE_RESYNC,   /* everything you sent after the overflow is lost */
 };
+
+enum { UPSTREAM_DOWN, UPSTREAM_UP, UPSTREAM_ALL };
 
 /* The view number that stands for the instance's own log: outages that concern every channel. */
 enum { VIEW_MARKS = 0 };
@@ -53,7 +56,7 @@ struct snapshot {
     bool live;     /* the upstream subscription is confirmed */
     uint64_t head; /* the time line's position at that moment */
     size_t count;
-    struct entry entries[]; /* owned references */
+    struct entry entries[]; /* owned references; by seq, but for patterns in any order */
 };
 
 /* Release what a note owns, for notes that cannot be delivered. */

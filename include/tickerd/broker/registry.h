@@ -39,6 +39,7 @@ struct registry {
     struct link used;    /* the others, but for those found to keep no event */
     struct link sweep;   /* all channels, in the order in which ages are checked */
     uint64_t cost;       /* of all channels with their logs */
+    uint64_t merged;     /* of their places in the merged views of patterns */
     uint64_t watermark;  /* newest position evicted with a dropped stub */
     struct ring marks;   /* outages of the whole instance */
     bool connected;      /* the source is up */

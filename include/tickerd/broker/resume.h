@@ -18,9 +18,10 @@ struct resume {
 const char *resume_text(enum resume_kind kind);
 
 /* Resume after the client's last id, any bytes; `window_us` is W. Looks only at what the views of
- * the subscriptions hold. */
+ * the subscriptions hold. *looked is 0 at first; for an id that is `behind` it remembers how far it
+ * was looked for, so that asking again costs only what is new. */
 struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
-                          const char *id, size_t len, uint64_t window_us);
+                          const char *id, size_t len, uint64_t window_us, uint64_t *looked);
 
 /* A first connect with `history`. *replay is NULL with history 0, else made by malloc, the
  * caller's; on ERR_NOMEM there is none. */

@@ -79,10 +79,11 @@ struct ring {
     struct entry *slots; /* a power of two of them; NULL while empty */
     uint32_t mask;
     uint32_t start;
-    uint32_t count; /* entries */
-    uint32_t holes; /* of which holes */
-    bool distinct;  /* holes that are pushed do not melt but for the oldest, to keep within
-                       RING_DISTINCT_MAX */
+    uint32_t count;       /* entries */
+    uint32_t holes;       /* of which holes */
+    uint64_t newest_hole; /* its seq; 0: none */
+    bool distinct;        /* holes that are pushed do not melt but for the oldest, to keep within
+                             RING_DISTINCT_MAX */
 };
 
 /* How many outages an instance remembers one by one. */
@@ -112,7 +113,10 @@ static inline uint64_t ring_head(const struct ring *r)
 uint32_t ring_after(const struct ring *r, uint64_t seq);
 
 /* The newest hole's seq, or 0. */
-uint64_t ring_newest_hole(const struct ring *r);
+static inline uint64_t ring_newest_hole(const struct ring *r)
+{
+    return r->newest_hole;
+}
 
 /* Append a frame with a seq above all others; takes over the caller's reference.
  * ERR_NOMEM: nothing changed, the reference stays the caller's. */

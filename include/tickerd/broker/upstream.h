@@ -17,7 +17,8 @@
 #include "tickerd/wire/config.h"
 #include "tickerd/wire/topic.h"
 
-enum { UPSTREAM_LINGER_MAX = 10000 };
+/* Every pattern in Redis costs every PUBLISH there. */
+enum { UPSTREAM_LINGER_MAX = 10000, UPSTREAM_PATTERNS_MAX = 4096 };
 
 struct upsub; /* one subscription */
 
@@ -41,7 +42,8 @@ int upstream_init(struct upstream *u, struct source *source, const struct config
 void upstream_finish(struct upstream *u);
 
 /* Want a channel, or the channels that begin with a pattern's literal head. Each call is matched
- * by one of upstream_unwant. ERR_NOMEM: nothing changed. */
+ * by one of upstream_unwant. ERR_NOMEM, or ERR_RANGE where there are UPSTREAM_PATTERNS_MAX patterns
+ * in use: nothing changed. */
 int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t len);
 void upstream_unwant(struct upstream *u, bool pattern, const char *topic, size_t len,
                      uint64_t now_us);

@@ -16,8 +16,9 @@ struct capacity {
 
 /* Raise the soft open-file limit to the hard one and set the maxima: `clients` (limits.clients, 0:
  * what the limit allows), some descriptors kept for everything else and for telling clients that
- * there is no room. */
-void capacity_init(struct capacity *c, uint32_t clients, uint32_t workers);
+ * there is no room. ERR_RANGE: the limit is too low for so many workers and addresses to listen on,
+ * which has been logged. */
+int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t listeners);
 
 /* Take one if there is room. Each true is to be followed by one capacity_leave. */
 bool capacity_enter(_Atomic size_t *count, size_t max);

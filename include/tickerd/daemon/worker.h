@@ -25,7 +25,8 @@ struct worker_options {
     size_t fd_count;
 };
 
-/* Make a worker; nothing runs yet. NULL: out of memory or a system call failed. */
+/* Make a worker; nothing runs yet. NULL: out of memory or a system call failed. That has been
+ * logged; nothing is undone, since the caller ends the process. */
 struct worker *worker_create(const struct worker_options *options);
 
 /* Its inbox, for the hub to write to. */
@@ -33,7 +34,7 @@ struct inbox *worker_inbox(struct worker *w);
 
 struct metrics *worker_metrics(struct worker *w);
 
-/* Start its thread. */
+/* Start its thread. ERR_SYSTEM: has been logged. */
 int worker_start(struct worker *w);
 
 /* From any thread: send the clients away over drain.timeout. The worker goes on answering new ones

@@ -27,10 +27,12 @@ struct http1_events {
     /* A request is complete. Must call http1_reply or http1_stream. The request lives as long as
      * the call. */
     void (*on_request)(void *ctx, struct conn *c, const struct httpreq *request);
-    /* It could not be read, or took too long. Must call http1_reply. */
+    /* It could not be read, or took too long. Must call http1_reply. Only what httpreq.h allows
+     * after an ERROR may be asked of `partial`. */
     void (*on_bad_request)(void *ctx, struct conn *c, const struct httpreq_error *error,
-                           bool accepts_stream);
-    /* The connection is gone for good; `end` is valid during the call. */
+                           const struct httpreq *partial);
+    /* The connection is gone for good; `end` is valid during the call. Comes once for each that
+     * http1_accept took over, and may come during that call. */
     void (*on_closed)(void *ctx, const struct http1_end *end);
 };
 
@@ -59,8 +61,9 @@ bool http1_busy(const struct http1 *h);
 /* After the loop has run. */
 void http1_finish(struct http1 *h);
 
-/* Take over an accepted socket. */
-void http1_accept(struct http1 *h, int fd);
+/* Take over an accepted socket. ERR_NOMEM or ERR_SYSTEM: it has been closed, without a call-back.
+ */
+int http1_accept(struct http1 *h, int fd);
 
 /* Answer with these bytes (head and body) and close. */
 void http1_reply(struct conn *c, const char *bytes, size_t len);

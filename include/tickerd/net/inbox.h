@@ -1,5 +1,9 @@
 /* A bounded queue of notes from one thread to another, with a wake-up. One producer, one consumer;
- * wait-free on both sides. The wake-up coalesces (uv_async), so the consumer drains all of it. */
+ * wait-free on both sides. The wake-up coalesces (uv_async), so the consumer drains all of it, or
+ * wakes itself again.
+ *
+ * Bounded in notes and in the bytes of the frames they carry: a frame that only waits here keeps
+ * its memory although no history counts it any more. */
 #ifndef TICKERD_NET_INBOX_H
 #define TICKERD_NET_INBOX_H
 
@@ -10,14 +14,20 @@
 
 #include "tickerd/broker/protocol.h"
 
-enum { INBOX_SIZE = 16384 };
+enum {
+    INBOX_SIZE = 16384,             /* notes */
+    INBOX_BYTES = 64 * 1024 * 1024, /* of the frames in them; a single one may be larger */
+};
 
 struct inbox {
     uv_async_t async; /* on the consumer's loop; data = the inbox */
     struct note *slots;
     _Atomic uint32_t head;  /* next to read; written by the consumer */
     _Atomic uint32_t tail;  /* next to write; written by the producer */
-    uint32_t seen_head;     /* the producer's copy, refreshed when it looks full */
+    _Atomic uint64_t taken; /* bytes of frames popped so far; written by the consumer */
+    uint64_t pushed;        /* bytes of frames pushed so far; the producer's own */
+    uint32_t seen_head;     /* the producer's copies, refreshed when it looks full */
+    uint64_t seen_taken;
     bool unannounced;       /* the producer pushed since its last inbox_wake */
     _Atomic bool overflown; /* the producer gave up; cleared by the consumer */
     void (*wake)(void *ctx);
@@ -42,6 +52,10 @@ void inbox_wake(struct inbox *b);
 
 /* Consumer: take the oldest note; false when empty. */
 bool inbox_pop(struct inbox *b, struct note *n);
+
+/* Consumer that stops before it has drained all: if anything is left, wake itself, so that other
+ * handles of the loop get their turn in between. Returns whether anything is left. */
+bool inbox_rewake(struct inbox *b);
 
 /* Consumer, after draining: whether the producer had to give up since the last call. */
 bool inbox_overflown(struct inbox *b);

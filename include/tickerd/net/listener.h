@@ -9,10 +9,15 @@
 #include "tickerd/base/buf.h"
 #include "tickerd/wire/addr.h"
 
-/* Open a listening socket (non-blocking). A TCP port of 0 is replaced in *a by the one the kernel
- * chose. A stale unix socket is removed, one that somebody serves is not. Returns the descriptor,
- * or a negative err code with a sentence in `why`. */
+/* Open the first listening socket (non-blocking) of an address. It fails where another process
+ * listens already. A TCP port of 0 is replaced in *a by the one the kernel chose; of a name's
+ * addresses it is the first one that this host has. A stale unix socket is removed, one that
+ * somebody serves is not. Returns the descriptor, or a negative err code with a sentence in `why`.
+ */
 int listener_open(struct addr *a, struct buf *why);
+
+/* Open another socket of the same TCP address, where `first` is bound; returns as above. */
+int listener_open_beside(int first, const struct addr *a, struct buf *why);
 
 /* Remove the file of a unix socket; nothing for TCP. */
 void listener_unlink(const struct addr *a);
@@ -21,7 +26,8 @@ struct listener;
 
 /* Poll a listening socket on this loop; accepted(ctx, fd) is given every connection (non-blocking,
  * close-on-exec). The socket stays the caller's: closing one of several that share an address
- * resets what is queued on it, and other loops may poll the same one. NULL: out of memory. */
+ * resets what is queued on it, and other loops may poll the same one. NULL: out of memory or of
+ * descriptors, which has been logged. */
 struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
                                 void *ctx);
 

@@ -1,5 +1,5 @@
 /* The configuration: immutable once built. One table in config_table.c defines every key (name,
- * type, range, default, unit, reloadable, help); parsing, --set, --help, --print-config and
+ * type, range, default, unit, help); parsing, --set, --help, --print-config and
  * conf/tickerd.json come from it. */
 #ifndef TICKERD_WIRE_CONFIG_H
 #define TICKERD_WIRE_CONFIG_H

@@ -59,8 +59,10 @@ void httpreq_destroy(struct httpreq *r);
  * NULL) tells how many of these bytes belonged to it. After DONE or ERROR, feed no more. */
 enum httpreq_state httpreq_feed(struct httpreq *r, const char *data, size_t len, size_t *used);
 
-/* After DONE. Slices live as long as the reader. */
+/* Also after an ERROR; HTTP_M_OTHER if it had not been read by then. */
 enum http_method httpreq_method(const struct httpreq *r);
+
+/* After DONE. Slices live as long as the reader. */
 struct http_slice httpreq_target(const struct httpreq *r);
 struct http_slice httpreq_header(const struct httpreq *r, enum httpreq_header which);
 /* The minor version: 0 or 1. */

@@ -14,7 +14,8 @@ enum stream_format { FORMAT_RAW, FORMAT_JSON };
 
 #define HISTORY_ALL UINT32_MAX
 
-/* One channel or pattern asked for; the bytes live in the target's storage. */
+/* One channel, or one pattern in its canonical spelling (glob_canonical), that was asked for; the
+ * bytes live in the target's storage. */
 struct target_topic {
     const char *name;
     size_t len;

@@ -19,8 +19,13 @@ _REPORT = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime er
 
 def run(*args, timeout=10, env=None, nofile=None):
     """Run the binary to its end; returns the CompletedProcess with text output."""
-    return subprocess.run([str(BINARY), *map(str, args)], capture_output=True, text=True,
-                          timeout=scaled(timeout), env=child_environment(env), check=False)
+    process = spawn([BINARY, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    env=child_environment(env), nofile=nofile)
+    try:
+        out, err = process.communicate(timeout=scaled(timeout))
+    finally:
+        end(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
 
 
 def _has_admin(cache=[]):  # the list is the cache: one answer per process
