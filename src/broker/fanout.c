@@ -81,14 +81,14 @@ static void start_ready(struct fanout *f, uint64_t now_us)
 
 static void retry_behind(struct fanout *f, uint64_t now_us)
 {
-    struct link again;
-    struct link *it;
-    list_init(&again);
-    list_splice(&again, &f->behind);
-    for (int n = 0; n < BEHIND_BATCH && (it = list_first(&again)) != NULL; n++)
+    /* Who has to wait on goes to the end of the list: stop at the one that is last now. */
+    const struct link *last = f->behind.prev;
+    for (int n = 0; n < BEHIND_BATCH && !list_empty(&f->behind); n++) {
+        struct link *it = f->behind.next;
         session_start(container_of(it, struct session, timer), now_us);
-    list_splice(&again, &f->behind); /* who has been looked at waits behind the others */
-    list_splice(&f->behind, &again);
+        if (it == last)
+            return;
+    }
 }
 
 void fanout_flush(struct fanout *f, uint64_t now_us)

@@ -16,7 +16,7 @@
 
 enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
 
-enum { NOTES_US = 2 * US_PER_MS, NOTES_CHECK = 256 };
+enum { NOTES_US = 2 * US_PER_MS, NOTES_CHECK = 256, DRAIN_TURNS = 100 };
 
 /* After drain.timeout, how long the last bytes may take to get out. */
 enum { DRAIN_GRACE_US = 3 * US_PER_S };
@@ -72,14 +72,15 @@ static void apply_notes(struct worker *w)
 
 static const struct replica_events replica_events = {send_to_hub, view_is_ready};
 
-/* Apply what is in the inbox, then let every client have one write; what is left comes next turn. */
-static void take_notes(struct worker *w)
+/* Apply what is in the inbox, then let every client have one write; the rest comes next turn. */
+static bool take_notes(struct worker *w)
 {
     struct replica *r = &w->fanout.replica;
     /* Read before draining: what the hub had stamped by then is in the inbox by now. */
     uint64_t reached = atomic_load_explicit(w->options.hub_clock, memory_order_acquire);
     apply_notes(w);
-    if (!inbox_rewake(&w->inbox)) { /* drained whole */
+    bool more = inbox_rewake(&w->inbox);
+    if (!more) { /* drained whole */
         if (inbox_overflown(&w->inbox)) {
             log_warn("a worker fell behind the hub and asks for its channels again");
             replica_restart(r);
@@ -88,13 +89,14 @@ static void take_notes(struct worker *w)
         }
     }
     fanout_flush(&w->fanout, clock_mono_us());
+    return more;
 }
 
 static void on_inbox(void *ctx)
 {
     struct worker *w = ctx;
     if (!w->stopping)
-        take_notes(w);
+        (void)take_notes(w);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -127,7 +129,7 @@ static void check_drained(struct worker *w, uint64_t now)
 static void on_tick(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
-    take_notes(w);
+    (void)take_notes(w);
     uint64_t now = clock_mono_us();
     uint64_t next = fanout_tick(&w->fanout, now);
     http1_tick(&w->public.http);
@@ -143,7 +145,8 @@ static void on_order(uv_async_t *async)
     if (order == ORDER_STOP) {
         stop_loop(w);
     } else if (order == ORDER_DRAIN && !w->stopping) {
-        take_notes(w); /* nobody is sent away before what he was owed */
+        for (int i = 0; i < DRAIN_TURNS && take_notes(w); i++)
+            ; /* nobody is sent away before what he was owed */
         fanout_drain(&w->fanout, clock_mono_us());
         (void)uv_timer_start(&w->tick, on_tick, 1, 0);
     }

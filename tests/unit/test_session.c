@@ -181,8 +181,8 @@ static void test_resume_behind_what_is_kept(void **state)
     send_all(&w, "a", "1");
     char id[64];
     (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    for (char i = '2'; i <= '5'; i++)
-        send_all(&w, "a", (char[]){i, '\0'});
+    for (int i = '2'; i <= '5'; i++)
+        send_all(&w, "a", (char[]){(char)i, '\0'});
     world_connect(&w, 0, &d, "/events/a", id);
     world_expect(&d, "open gap | gap a evicted | 4 | 5");
     const struct sse_message *gap = world_event(&d, 1);
