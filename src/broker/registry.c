@@ -25,7 +25,6 @@ int registry_init(struct registry *r, const struct config *config, uint32_t work
     list_init(&r->sweep);
     ring_init(&r->marks);
     r->marks.distinct = true;
-    r->down_since = hubclock_now(&r->clock);
     r->worker_count = workers;
     r->workers = calloc(workers, sizeof *r->workers);
     if (r->workers == NULL || upstream_init(&r->upstream, source, config) != ERR_OK) {
@@ -388,10 +387,9 @@ void registry_up(struct registry *r)
     go_live_if_covered(r);
 }
 
-void registry_down(struct registry *r, uint64_t since)
+void registry_down(struct registry *r)
 {
     r->connected = r->live = r->marked = false;
-    r->down_since = since;
     metrics_add(r->metrics, METRIC_OUTAGES, 1);
     upstream_down(&r->upstream);
     for (uint32_t w = 0; w < r->worker_count; w++) {

@@ -186,7 +186,7 @@ static void on_down(void *ctx, const char *reason, unsigned long long last_heard
     (void)last_heard_us;
     struct hub_rig *h = ctx;
     begin(h);
-    registry_down(&h->registry, hubclock_now(&h->registry.clock));
+    registry_down(&h->registry);
 }
 
 static const struct source_events source_events = {.on_message = on_message,

@@ -111,7 +111,7 @@ static void on_down(void *ctx, const char *reason, unsigned long long last_heard
     (void)last_heard_us;
     struct world *r = ctx;
     begin_turn(r);
-    registry_down(&r->registry, hubclock_now(&r->registry.clock));
+    registry_down(&r->registry);
     end_turn(r);
 }
 

@@ -35,17 +35,16 @@ struct registry {
     struct strmap channels; /* name -> struct channel */
     struct strmap heads;    /* literal head -> struct head: the patterns in use */
     uint32_t head_lengths[TOPIC_MAX + 1];
-    struct link idle;    /* channels without interests, least recently used first */
-    struct link used;    /* the others, but for those found to keep no event */
-    struct link sweep;   /* all channels, in the order in which ages are checked */
-    uint64_t cost;       /* of all channels with their logs */
-    uint64_t merged;     /* of their places in the merged views of patterns */
-    uint64_t watermark;  /* newest position evicted with a dropped stub */
-    struct ring marks;   /* outages of the whole instance */
-    bool connected;      /* the source is up */
-    bool live;           /* and nothing that is published escapes us */
-    bool marked;         /* the last outage has its mark */
-    uint64_t down_since; /* when not live */
+    struct link idle;   /* channels without interests, least recently used first */
+    struct link used;   /* the others, but for those found to keep no event */
+    struct link sweep;  /* all channels, in the order in which ages are checked */
+    uint64_t cost;      /* of all channels with their logs */
+    uint64_t merged;    /* of their places in the merged views of patterns */
+    uint64_t watermark; /* newest position evicted with a dropped stub */
+    struct ring marks;  /* outages of the whole instance */
+    bool connected;     /* the source is up */
+    bool live;          /* and nothing that is published escapes us */
+    bool marked;        /* the last outage has its mark */
     struct registry_worker *workers;
     uint32_t worker_count;
     struct buf scratch, block; /* for reading envelopes, for encoding */
@@ -69,8 +68,7 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
 void registry_acked(struct registry *r, enum source_sub kind, const char *name, size_t len,
                     bool on);
 void registry_up(struct registry *r);
-/* `since` is the position at which the source was last heard. */
-void registry_down(struct registry *r, uint64_t since);
+void registry_down(struct registry *r);
 
 /* A note from a worker; takes over what it owns. */
 void registry_request(struct registry *r, uint32_t worker, struct note *n);
