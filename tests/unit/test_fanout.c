@@ -20,33 +20,6 @@ static struct fanout *fan(struct world *w)
     return &w->workers[0].fanout;
 }
 
-static void start(struct world *w, const char *const *settings, struct world_client *c,
-                  const char *url)
-{
-    world_start(w, settings);
-    world_connect(w, 0, c, url, NULL);
-    world_settle(w);
-}
-
-/* Let time go by in steps as the loops would, with everything quick. */
-static void sleep_us(struct world *w, uint64_t us)
-{
-    enum { STEP = 250000 };
-    while (us > 0) {
-        uint64_t step = us < STEP ? us : STEP;
-        us -= step;
-        w->mono += step;
-        world_hub_tick(w);
-        world_tick(w, 0);
-    }
-}
-
-static void send_all(struct world *w, const char *channel, const char *payload)
-{
-    world_publish(w, channel, payload);
-    world_turn(w, 0);
-}
-
 /* ---- heartbeats ------------------------------------------------------------------------------ */
 
 static void test_heartbeats_after_silence(void **state)
@@ -54,23 +27,23 @@ static void test_heartbeats_after_silence(void **state)
     (void)state;
     struct world w;
     struct world_client quiet, busy, stalled;
-    start(&w, NULL, &quiet, "/events/quiet");
+    world_open(&w, NULL, &quiet, "/events/quiet");
     world_connect(&w, 0, &busy, "/events/busy", NULL);
     world_connect_room(&w, 0, &stalled, "/events/quiet", NULL, 3);
     world_settle(&w);
-    sleep_us(&w, 10 * SECOND);
-    send_all(&w, "busy", "x");
+    world_sleep(&w, 10 * SECOND);
+    world_deliver(&w, "busy", "x");
     size_t before = quiet.transport.bytes.len;
-    sleep_us(&w, 5 * SECOND);
+    world_sleep(&w, 5 * SECOND);
     assert_string_equal(fake_transport_text(&quiet.transport) + before, ":\n");
     assert_int_equal(busy.transport.decoder.comments, 0);
-    sleep_us(&w, 10 * SECOND);
+    world_sleep(&w, 10 * SECOND);
     assert_int_equal(busy.transport.decoder.comments, 1);
-    sleep_us(&w, 20 * SECOND);
+    world_sleep(&w, 20 * SECOND);
     assert_int_equal(quiet.transport.decoder.comments, 3);
     assert_int_equal(busy.transport.decoder.comments, 2);
     assert_int_equal(stalled.transport.bytes.len, 3);
-    send_all(&w, "quiet", "after"); /* the comment does not disturb what follows */
+    world_deliver(&w, "quiet", "after"); /* the comment does not disturb what follows */
     world_expect(&quiet, "open new | after");
     world_disconnect(&quiet);
     world_disconnect(&busy);
@@ -83,16 +56,16 @@ static void test_a_heartbeat_in_pieces(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, NULL, &c, "/events/a");
+    world_open(&w, NULL, &c, "/events/a");
     world_room(&w, &c, 1);
-    sleep_us(&w, 16 * SECOND);
+    world_sleep(&w, 16 * SECOND);
     assert_true(c.session.blocked);
-    send_all(&w, "a", "x");
+    world_deliver(&w, "a", "x");
     world_room(&w, &c, SIZE_MAX);
     world_expect(&c, "open new | x");
     assert_int_equal(c.transport.decoder.comments, 1);
     c.transport.error = ERR_CLOSED;
-    sleep_us(&w, 16 * SECOND);
+    world_sleep(&w, 16 * SECOND);
     assert_int_equal(c.transport.closes, 1);
     world_disconnect(&c);
     world_finish(&w);
@@ -110,8 +83,8 @@ static void test_a_heartbeat_within_a_replay(void **state)
     world_settle(&w);
     world_connect(&w, 0, &keeper, "/events/a", NULL);
     world_settle(&w);
-    send_all(&w, "a", "1");
-    send_all(&w, "a", "2");
+    world_deliver(&w, "a", "1");
+    world_deliver(&w, "a", "2");
     world_connect_room(&w, 0, &c, "/events/a?history=all", NULL, 30);
     for (int i = 0; i < 20; i++) /* more than the queue holds */
         world_publish(&w, "a", "x");
@@ -120,7 +93,7 @@ static void test_a_heartbeat_within_a_replay(void **state)
         world_room(&w, &c, 1);
     size_t got = c.transport.decoder.count;
     c.transport.room = SIZE_MAX;
-    sleep_us(&w, 16 * SECOND);
+    world_sleep(&w, 16 * SECOND);
     assert_true(c.transport.decoder.comments > 0);
     assert_true(got < 4);
     world_room(&w, &c, SIZE_MAX);
@@ -142,12 +115,12 @@ static void test_a_stalled_client_lags_in_the_log(void **state)
     struct world w;
     struct world_client slow, quick;
     char text[16];
-    start(&w, settings, &slow, "/events/a");
+    world_open(&w, settings, &slow, "/events/a");
     world_connect(&w, 0, &quick, "/events/a", NULL);
     world_room(&w, &slow, 0);
     for (int i = 0; i < 40; i++) {
         (void)snprintf(text, sizeof text, "%d", i);
-        send_all(&w, "a", text);
+        world_deliver(&w, "a", text);
     }
     assert_int_equal(quick.transport.decoder.count, 41);
     assert_int_equal(slow.transport.writes, 2); /* once it was full nobody tries in vain */
@@ -167,16 +140,16 @@ static void test_off_the_tail_there_is_a_gap(void **state)
     struct world w;
     struct world_client c;
     char text[16];
-    start(&w, settings, &c, "/events/a");
+    world_open(&w, settings, &c, "/events/a");
     world_room(&w, &c, 20); /* into the first one's block */
     for (int i = 0; i < 10; i++) {
         (void)snprintf(text, sizeof text, "%d", i);
-        send_all(&w, "a", text);
+        world_deliver(&w, "a", text);
     }
     assert_int_equal(c.session.inflight->refs, 1); /* all it holds of what the log let go */
     world_room(&w, &c, SIZE_MAX);
     world_expect(&c, "open new | 0 | gap a evicted | 7 | 8 | 9");
-    send_all(&w, "a", "10");
+    world_deliver(&w, "a", "10");
     world_expect(&c, "open new | 0 | gap a evicted | 7 | 8 | 9 | 10");
     world_disconnect(&c);
     world_finish(&w);
@@ -188,23 +161,23 @@ static void test_write_timeout(void **state)
     const char *settings[] = {"limits.write_timeout=10s", NULL};
     struct world w;
     struct world_client stuck, alive;
-    start(&w, settings, &stuck, "/events/a");
+    world_open(&w, settings, &stuck, "/events/a");
     world_connect(&w, 0, &alive, "/events/a", NULL);
     world_room(&w, &stuck, 0);
     world_room(&w, &alive, 0);
     for (int i = 0; i < 20; i++)
         world_publish(&w, "a", "0123456789");
     world_turn(&w, 0);
-    sleep_us(&w, 6 * SECOND);
+    world_sleep(&w, 6 * SECOND);
     world_room(&w, &alive, 200); /* a few events through */
-    sleep_us(&w, 5 * SECOND);
+    world_sleep(&w, 5 * SECOND);
     assert_int_equal(stuck.transport.closes, 1);
     assert_true(stuck.transport.aborted);
     assert_int_equal(alive.transport.closes, 0);
-    sleep_us(&w, 4 * SECOND);
+    world_sleep(&w, 4 * SECOND);
     world_room(&w, &alive, SIZE_MAX);
     assert_int_equal(alive.transport.decoder.count, 21);
-    sleep_us(&w, 20 * SECOND);
+    world_sleep(&w, 20 * SECOND);
     assert_int_equal(alive.transport.closes, 0);
     assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_TIMEOUTS), 1);
     world_disconnect(&stuck);
@@ -220,19 +193,19 @@ static void test_trickle_readers(void **state)
     const char *settings[] = {"limits.write_timeout=10s", "history.events=2", NULL};
     struct world w;
     struct world_client c;
-    start(&w, settings, &c, "/events/a");
+    world_open(&w, settings, &c, "/events/a");
     world_room(&w, &c, 1);
-    send_all(&w, "a", "0123456789012345678901234567890123456789");
+    world_deliver(&w, "a", "0123456789012345678901234567890123456789");
     for (int i = 0; i < 10; i++) { /* 60 s */
-        sleep_us(&w, 6 * SECOND);
+        world_sleep(&w, 6 * SECOND);
         world_room(&w, &c, 1);
     }
     assert_int_equal(c.transport.closes, 0);
     for (int i = 0; i < 3; i++)
-        send_all(&w, "a", "more");
+        world_deliver(&w, "a", "more");
     for (int i = 0; i < 2; i++) {
         assert_int_equal(c.transport.closes, 0);
-        sleep_us(&w, 6 * SECOND);
+        world_sleep(&w, 6 * SECOND);
         world_room(&w, &c, 1);
     }
     assert_int_equal(c.transport.closes, 1);
@@ -247,18 +220,18 @@ static void test_trickle_readers_who_finish_in_time(void **state)
     const char *settings[] = {"limits.write_timeout=10s", "history.events=2", NULL};
     struct world w;
     struct world_client c;
-    start(&w, settings, &c, "/events/a");
+    world_open(&w, settings, &c, "/events/a");
     world_room(&w, &c, 1);
-    send_all(&w, "a", "0123456789012345678901234567890123456789");
+    world_deliver(&w, "a", "0123456789012345678901234567890123456789");
     for (int i = 0; i < 3; i++)
-        send_all(&w, "a", "more");
-    sleep_us(&w, 6 * SECOND);
+        world_deliver(&w, "a", "more");
+    world_sleep(&w, 6 * SECOND);
     world_room(&w, &c, 1);
-    sleep_us(&w, 3 * SECOND);
+    world_sleep(&w, 3 * SECOND);
     world_room(&w, &c, 150); /* the rest of it and into the gap event */
-    sleep_us(&w, 6 * SECOND);
+    world_sleep(&w, 6 * SECOND);
     assert_int_equal(c.transport.closes, 0);
-    sleep_us(&w, 5 * SECOND); /* a gap event belongs to this client alone: the same rule */
+    world_sleep(&w, 5 * SECOND); /* a gap event belongs to this client alone: the same rule */
     assert_int_equal(c.transport.closes, 1);
     world_disconnect(&c);
     world_finish(&w);
@@ -274,15 +247,15 @@ static void test_the_head_waits_for_ping_timeout_at_most(void **state)
     world_init(&w, world_config(NULL), 1, WORLD_QUEUE);
     world_settle(&w); /* no Redis at all */
     world_connect(&w, 0, &c, "/events/a", NULL);
-    sleep_us(&w, 1500000);
+    world_sleep(&w, 1500000);
     world_connect(&w, 0, &d, "/events/a", "gone-id");
     world_settle(&w);
-    sleep_us(&w, SECOND);
+    world_sleep(&w, SECOND);
     assert_int_equal(c.transport.writes, 0);
-    sleep_us(&w, SECOND);
+    world_sleep(&w, SECOND);
     world_expect(&c, "open new");
     assert_int_equal(d.transport.writes, 0);
-    sleep_us(&w, 15 * SECOND);
+    world_sleep(&w, 15 * SECOND);
     assert_true(c.transport.decoder.comments > 0); /* heartbeats all the same */
     world_expect(&d, "open gap | gap * unknown-id");
     fake_source_connect(&w.source);
@@ -306,7 +279,7 @@ static void test_a_subscription_that_is_confirmed_late(void **state)
     w.source.refused = "*"; /* say, by an ACL that is put right later */
     world_connect(&w, 0, &early, "/events/a", NULL);
     world_settle(&w);
-    sleep_us(&w, 3500000);
+    world_sleep(&w, 3500000);
     world_expect(&early, "open new");
     world_publish(&w, "a", "nobody hears it");
     world_connect(&w, 0, &late, "/events/a", NULL);
@@ -395,7 +368,7 @@ static void test_views_without_clients_are_dropped(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, NULL, &c, "/events?channel=a&pattern=a*");
+    world_open(&w, NULL, &c, "/events?channel=a&pattern=a*");
     world_disconnect(&c);
     world_connect(&w, 0, &c, "/events/a", NULL); /* straight back: the view is still there */
     world_expect(&c, "open new");

@@ -16,50 +16,23 @@ static struct fanout *fan(struct world *w)
     return &w->workers[0].fanout;
 }
 
-static void start(struct world *w, const char *const *settings, struct world_client *c,
-                  const char *url)
-{
-    world_start(w, settings);
-    world_connect(w, 0, c, url, NULL);
-    world_settle(w);
-}
-
-/* Let time go by in steps as the loops would, with everything quick. */
-static void sleep_us(struct world *w, uint64_t us)
-{
-    enum { STEP = 250000 };
-    while (us > 0) {
-        uint64_t step = us < STEP ? us : STEP;
-        us -= step;
-        w->mono += step;
-        world_hub_tick(w);
-        world_tick(w, 0);
-    }
-}
-
-static void send_all(struct world *w, const char *channel, const char *payload)
-{
-    world_publish(w, channel, payload);
-    world_turn(w, 0);
-}
-
 static void test_max_age(void **state)
 {
     (void)state;
     const char *settings[] = {"stream.max_age=60s", NULL};
     struct world w;
     struct world_client old, young;
-    start(&w, settings, &old, "/events/a");
-    sleep_us(&w, 30 * SECOND);
+    world_open(&w, settings, &old, "/events/a");
+    world_sleep(&w, 30 * SECOND);
     world_connect(&w, 0, &young, "/events/a", NULL);
-    sleep_us(&w, 29 * SECOND);
+    world_sleep(&w, 29 * SECOND);
     assert_int_equal(old.transport.closes, 0);
-    sleep_us(&w, 2 * SECOND);
+    world_sleep(&w, 2 * SECOND);
     assert_int_equal(old.transport.closes, 1);
     assert_false(old.transport.aborted);
     assert_int_equal(old.transport.decoder.retries, 2);
     assert_int_equal(young.transport.closes, 0);
-    sleep_us(&w, 30 * SECOND);
+    world_sleep(&w, 30 * SECOND);
     assert_int_equal(young.transport.closes, 1);
     world_disconnect(&old);
     world_disconnect(&young);
@@ -106,10 +79,10 @@ static void test_drain_is_spread(void **state)
     fanout_drain(fan(&w), w.mono);
     fanout_drain(fan(&w), w.mono + 5); /* once is enough */
     for (uint64_t s = 1; s <= 10; s++) {
-        sleep_us(&w, SECOND);
+        world_sleep(&w, SECOND);
         size_t may_stay = GUESTS - GUESTS * s / 10;
         assert_in_range(fan(&w)->count, may_stay, may_stay + 1); /* with the stuck one */
-        send_all(&w, "a", "goes on for who is here");
+        world_deliver(&w, "a", "goes on for who is here");
     }
     assert_int_equal(fan(&w)->count, 1);
     assert_int_equal(c[0].transport.closes, 0);
@@ -133,7 +106,7 @@ static void test_drain_without_time(void **state)
     const char *settings[] = {"drain.timeout=0s", NULL};
     struct world w;
     struct world_client a, b, c;
-    start(&w, settings, &a, "/events/a");
+    world_open(&w, settings, &a, "/events/a");
     world_connect_room(&w, 0, &b, "/events/a", NULL, 12);
     world_connect(&w, 0, &c, "/events/other", NULL); /* still waiting */
     fanout_drain(fan(&w), w.mono);
@@ -155,7 +128,7 @@ static void test_finish_ends_everybody(void **state)
     (void)state;
     struct world w;
     struct world_client a, b, c;
-    start(&w, NULL, &a, "/events/a");
+    world_open(&w, NULL, &a, "/events/a");
     world_connect(&w, 0, &b, "/events?channel=x&channel=y", NULL);
     world_connect_room(&w, 0, &c, "/events/a", NULL, 5);
     struct world_client *all[] = {&a, &b, &c};

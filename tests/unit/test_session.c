@@ -15,21 +15,6 @@
 
 static const char *const no_jitter[] = {"stream.retry_jitter=0", NULL};
 
-/* A world with one client on `url`, all settled. */
-static void start(struct world *w, const char *const *settings, struct world_client *c,
-                  const char *url)
-{
-    world_start(w, settings);
-    world_connect(w, 0, c, url, NULL);
-    world_settle(w);
-}
-
-static void send_all(struct world *w, const char *channel, const char *payload)
-{
-    world_publish(w, channel, payload);
-    world_turn(w, 0);
-}
-
 static const char *last_id(const struct world_client *c)
 {
     return c->transport.decoder.last_event_id.p;
@@ -42,7 +27,7 @@ static void test_open_comes_in_the_same_write_as_the_head(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, no_jitter, &c, "/events/a");
+    world_open(&w, no_jitter, &c, "/events/a");
     assert_int_equal(c.transport.writes, 1);
     const char *id = last_id(&c);
     char want[300];
@@ -76,7 +61,7 @@ static void test_the_head_waits_until_all_views_are_ready(void **state)
     world_turn(&w, 0);
     assert_int_equal(c.transport.writes, 1);
     world_expect(&c, "open new"); /* what was published before it is not owed */
-    send_all(&w, "cc", "x");
+    world_deliver(&w, "cc", "x");
     world_expect(&c, "open new | x");
     world_disconnect(&c);
     world_finish(&w);
@@ -87,10 +72,10 @@ static void test_a_view_that_is_there_starts_at_once(void **state)
     (void)state;
     struct world w;
     struct world_client c, d;
-    start(&w, NULL, &c, "/events/a");
+    world_open(&w, NULL, &c, "/events/a");
     world_connect(&w, 0, &d, "/events/a", NULL);
     world_expect(&d, "open new");
-    send_all(&w, "a", "x");
+    world_deliver(&w, "a", "x");
     world_expect(&c, "open new | x");
     world_expect(&d, "open new | x");
     world_disconnect(&c);
@@ -105,13 +90,13 @@ static void test_resume_after_an_own_id(void **state)
     (void)state;
     struct world w;
     struct world_client c, d;
-    start(&w, NULL, &c, "/events/a");
-    send_all(&w, "a", "1");
+    world_open(&w, NULL, &c, "/events/a");
+    world_deliver(&w, "a", "1");
     char id[64];
     (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    send_all(&w, "a", "2");
-    send_all(&w, "b", "other");
-    send_all(&w, "a", "3");
+    world_deliver(&w, "a", "2");
+    world_deliver(&w, "b", "other");
+    world_deliver(&w, "a", "3");
     world_connect(&w, 0, &d, "/events/a", id);
     world_expect(&d, "open continued | 2 | 3");
     assert_string_equal(world_event(&d, 0)->last_event_id.p, id); /* the client's own, repeated */
@@ -130,10 +115,10 @@ static void test_where_the_last_id_is_looked_for(void **state)
     struct world w;
     struct world_client c, d;
     char url[200], first[64];
-    start(&w, NULL, &c, "/events/a");
-    send_all(&w, "a", "1");
+    world_open(&w, NULL, &c, "/events/a");
+    world_deliver(&w, "a", "1");
     (void)snprintf(first, sizeof first, "%s", last_id(&c));
-    send_all(&w, "a", "2");
+    world_deliver(&w, "a", "2");
     (void)snprintf(url, sizeof url, "/events/a?last_event_id=%s", first);
     world_connect(&w, 0, &d, url, NULL);
     world_expect(&d, "open continued | 2");
@@ -153,10 +138,10 @@ static void test_resume_after_a_publishers_id(void **state)
     (void)state;
     struct world w;
     struct world_client c, d;
-    start(&w, NULL, &c, "/events/a");
-    send_all(&w, "a", "{\"data\":\"1\",\"id\":\"order-7\"}");
+    world_open(&w, NULL, &c, "/events/a");
+    world_deliver(&w, "a", "{\"data\":\"1\",\"id\":\"order-7\"}");
     assert_string_equal(last_id(&c), "order-7");
-    send_all(&w, "a", "2");
+    world_deliver(&w, "a", "2");
     world_connect(&w, 0, &d, "/events/a", "order-7");
     world_expect(&d, "open continued | 2");
     assert_string_equal(world_event(&d, 0)->last_event_id.p, "order-7");
@@ -177,12 +162,12 @@ static void test_resume_behind_what_is_kept(void **state)
     const char *settings[] = {"history.events=2", NULL};
     struct world w;
     struct world_client c, d;
-    start(&w, settings, &c, "/events/a");
-    send_all(&w, "a", "1");
+    world_open(&w, settings, &c, "/events/a");
+    world_deliver(&w, "a", "1");
     char id[64];
     (void)snprintf(id, sizeof id, "%s", last_id(&c));
     for (int i = '2'; i <= '5'; i++)
-        send_all(&w, "a", (char[]){(char)i, '\0'});
+        world_deliver(&w, "a", (char[]){(char)i, '\0'});
     world_connect(&w, 0, &d, "/events/a", id);
     world_expect(&d, "open gap | gap a evicted | 4 | 5");
     const struct sse_message *gap = world_event(&d, 1);
@@ -207,12 +192,12 @@ static void test_history(void **state)
     (void)state;
     struct world w;
     struct world_client c, d;
-    start(&w, NULL, &c, "/events?pattern=*");
-    send_all(&w, "a", "a1");
-    send_all(&w, "a", "a2");
-    send_all(&w, "b", "b1");
-    send_all(&w, "a", "a3");
-    send_all(&w, "b", "b2");
+    world_open(&w, NULL, &c, "/events?pattern=*");
+    world_deliver(&w, "a", "a1");
+    world_deliver(&w, "a", "a2");
+    world_deliver(&w, "b", "b1");
+    world_deliver(&w, "a", "a3");
+    world_deliver(&w, "b", "b2");
     static const struct {
         const char *url, *want;
     } cases[] = {
@@ -239,8 +224,8 @@ static void test_json(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, NULL, &c, "/events/a?format=json");
-    send_all(&w, "a", "{\"data\":\"x\\ny\",\"event\":\"kind\"}");
+    world_open(&w, NULL, &c, "/events/a?format=json");
+    world_deliver(&w, "a", "{\"data\":\"x\\ny\",\"event\":\"kind\"}");
     const struct sse_message *m = world_event(&c, 1);
     assert_string_equal(m->type.p, "message");
     char want[200];
@@ -274,7 +259,7 @@ static void test_one_write_a_turn(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, NULL, &c, "/events?channel=a&pattern=*&channel=b");
+    world_open(&w, NULL, &c, "/events?channel=a&pattern=*&channel=b");
     for (int i = 0; i < 5; i++) {
         world_publish(&w, "a", "x");
         world_publish(&w, "b", "y");
@@ -440,9 +425,9 @@ static void test_a_failing_write_ends_the_session(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, NULL, &c, "/events/a");
+    world_open(&w, NULL, &c, "/events/a");
     c.transport.error = ERR_CLOSED;
-    send_all(&w, "a", "x");
+    world_deliver(&w, "a", "x");
     assert_int_equal(c.session.state, SESSION_ENDED);
     assert_int_equal(c.transport.closes, 1);
     assert_true(c.transport.aborted);
@@ -473,7 +458,7 @@ static void test_the_peer_goes_in_every_state(void **state)
     world_connect(&w, 0, &c, "/events/a", NULL);
     world_settle(&w);
     world_room(&w, &c, 5);
-    send_all(&w, "a", "in flight");
+    world_deliver(&w, "a", "in flight");
     assert_false(c.session.raw);
     session_leave(&c.session, w.mono);
     assert_int_equal(c.transport.closes, 0);
@@ -500,8 +485,8 @@ static void test_leave_says_when_to_come_back(void **state)
     (void)state;
     struct world w;
     struct world_client c;
-    start(&w, no_jitter, &c, "/events/a");
-    send_all(&w, "a", "x");
+    world_open(&w, no_jitter, &c, "/events/a");
+    world_deliver(&w, "a", "x");
     size_t before = c.transport.bytes.len;
     session_leave(&c.session, w.mono);
     assert_string_equal(fake_transport_text(&c.transport) + before, "retry: 2000\n");
@@ -524,7 +509,7 @@ static void test_leave_at_every_byte_of_a_block(void **state)
     for (size_t room = 0;; room++) {
         struct world w;
         struct world_client c;
-        start(&w, no_jitter, &c, "/events/a");
+        world_open(&w, no_jitter, &c, "/events/a");
         world_room(&w, &c, room);
         world_publish(&w, "a", "first");
         world_publish(&w, "a", "second");

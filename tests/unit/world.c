@@ -358,3 +358,29 @@ void world_expect(const struct world_client *c, const char *text)
     assert_string_equal(buf_cstr(&got), text);
     buf_finish(&got);
 }
+
+void world_open(struct world *r, const char *const *settings, struct world_client *c,
+                const char *url)
+{
+    world_start(r, settings);
+    world_connect(r, 0, c, url, NULL);
+    world_settle(r);
+}
+
+void world_deliver(struct world *r, const char *channel, const char *payload)
+{
+    world_publish(r, channel, payload);
+    world_turn(r, 0);
+}
+
+void world_sleep(struct world *r, uint64_t us)
+{
+    enum { STEP = 250000 };
+    while (us > 0) {
+        uint64_t step = us < STEP ? us : STEP;
+        us -= step;
+        r->mono += step;
+        world_hub_tick(r);
+        world_tick(r, 0);
+    }
+}

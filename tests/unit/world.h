@@ -100,6 +100,14 @@ void world_disconnect(struct world_client *c);
 /* Room for more bytes; calls session_writable if the session asked for it. */
 void world_room(struct world *r, struct world_client *c, size_t room);
 
+/* world_start and a first client at worker 0, settled. */
+void world_open(struct world *r, const char *const *settings, struct world_client *c,
+                const char *url);
+/* Publish, and let worker 0 have its turn. */
+void world_deliver(struct world *r, const char *channel, const char *payload);
+/* Let time go by in steps as the loops of the hub and worker 0 would, with everything quick. */
+void world_sleep(struct world *r, uint64_t us);
+
 /* The client's i-th event, counted from 0, which is tickerd:open. Fails if there is none. */
 const struct sse_message *world_event(const struct world_client *c, size_t i);
 /* All events so far must be these: "data" of plain events, and for the broker's own their type

@@ -13,7 +13,7 @@
     X(EVICTED, "events evicted from histories")                                                    \
     X(OUTAGES, "times the source was lost")                                                        \
     X(STALE, "times a worker fell behind the hub")                                                 \
-    X(OUT_OF_MEMORY, "messages or streams dropped because memory ran out")                         \
+    X(OUT_OF_MEMORY, "messages, streams or views refused for want of memory")                      \
     X(ACCEPTED, "connections accepted")                                                            \
     X(REFUSED, "requests answered with an error")                                                  \
     X(STREAMS, "streams opened")                                                                   \

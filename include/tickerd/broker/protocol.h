@@ -6,7 +6,7 @@
  *     every request, and ignores notes that carry another one: else a view that is dropped and
  *     taken again could miss what fell between.
  *  2. The hub answers NOTE_INTEREST by NOTE_RESET in the same FIFO in which live notes follow, so
- *     replay and live meet without gap or duplicate.
+ *     replay and live meet without gap or duplicate; or by NOTE_REFUSED, which nothing follows.
  *  3. Frames, evictions and holes come only from the hub, in its order.
  *  4. At a full inbox the hub stops sending to that worker. The worker, once it has drained,
  *     says NOTE_RESYNC and asks for all its views again.
