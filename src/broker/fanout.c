@@ -22,6 +22,8 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
     list_init(&f->ready);
     list_init(&f->behind);
     f->turn = 1;
+    for (size_t i = 0; i < config->rule_count; i++)
+        f->may_cut = f->may_cut || config->rules[i].slow == SLOW_DISCONNECT;
     if (batch_init(&f->batch, stats) != ERR_OK)
         return ERR_NOMEM;
     if (replica_init(&f->replica, events, ctx) != ERR_OK) {
@@ -144,6 +146,16 @@ static void cut_stalled(struct fanout *f, uint64_t now_us)
     }
 }
 
+/* Who takes nothing is never asked what it is owed: look whether it has been too slow. */
+static void cut_slow(struct fanout *f)
+{
+    if (!f->may_cut)
+        return;
+    list_each(&f->stalled, it) {
+        (void)session_cut_if_slow(container_of(it, struct session, timer));
+    }
+}
+
 static void start_overdue(struct fanout *f, uint64_t now_us)
 {
     uint64_t after = f->config->redis.ping_timeout_ms * US_PER_MS;
@@ -192,6 +204,7 @@ uint64_t fanout_tick(struct fanout *f, uint64_t now_us)
     retry_behind(f, now_us);
     beat(f, now_us);
     cut_stalled(f, now_us);
+    cut_slow(f);
     retire_old(f, now_us);
     if (f->draining)
         drain_some(f, now_us);

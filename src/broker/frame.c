@@ -25,6 +25,8 @@ struct frame *frame_wrap(const char *bytes, size_t len)
     f->len = (uint32_t)len;
     f->id_len = 0;
     f->publisher_id = false;
+    f->slow = SLOW_RESUME;
+    atomic_init(&f->superseded, false);
     memcpy(f->block, bytes, len);
     return f;
 }
@@ -48,6 +50,16 @@ struct frame *frame_ref(struct frame *f)
 {
     (void)atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
     return f;
+}
+
+void frame_supersede(struct frame *f)
+{
+    atomic_store_explicit(&f->superseded, true, memory_order_relaxed);
+}
+
+bool frame_superseded(const struct frame *f)
+{
+    return atomic_load_explicit(&f->superseded, memory_order_relaxed);
 }
 
 static void form_destroy(struct frame_form *form)

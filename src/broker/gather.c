@@ -5,6 +5,9 @@
 
 #include "tickerd/base/err.h"
 
+/* So many gaps are announced ahead one by one; of more than that, the last is for all channels. */
+enum { AHEAD_MAX = 16 };
+
 /* A gap being gathered: holes that follow one another without an event between become one. */
 struct pending_gap {
     bool open;
@@ -18,9 +21,13 @@ struct walk {
     struct batch *b;
     const struct replica *r;
     const struct reader *reader;
+    struct cursor *cursors; /* where it stands in each ring */
+    size_t cursor_count;
     uint64_t position;
     uint32_t fp;
     struct pending_gap gap;
+    uint64_t wide; /* the newest wide hole; 0: none ahead, or all are told */
+    struct told told;
 };
 
 int batch_init(struct batch *b, struct frame_stats *stats)
@@ -57,23 +64,25 @@ static void put_id(struct buf *out, const struct timeline *t, uint64_t seq, uint
     buf_append(out, text, sizeof text);
 }
 
-void gap_encode(struct buf *out, const struct timeline *t, const struct name *channel,
-                enum gap_reason reason, uint64_t from, uint32_t from_fp, uint64_t to)
+void gap_encode(struct buf *out, const struct timeline *t, const struct gap *gap)
 {
     buf_str(out, "event: tickerd:gap\ndata: {\"channel\":");
-    if (channel == NULL) {
+    if (gap->channel == NULL) {
         buf_str(out, "null");
     } else {
         buf_byte(out, '"');
-        buf_json(out, channel->bytes, channel->len);
+        buf_json(out, gap->channel->bytes, gap->channel->len);
         buf_byte(out, '"');
     }
-    buf_printf(out, ",\"reason\":\"%s\",\"from\":\"", gap_reason_text(reason));
-    put_id(out, t, from, from_fp);
+    buf_printf(out, ",\"reason\":\"%s\",\"from\":\"", gap_reason_text(gap->reason));
+    put_id(out, t, gap->from, gap->from_fp);
     buf_str(out, "\",\"to\":\"");
-    put_id(out, t, to, 0);
+    put_id(out, t, gap->to, 0);
     buf_str(out, "\"}\nid: ");
-    put_id(out, t, to, 0);
+    if (gap->ahead)
+        put_id(out, t, gap->from, gap->from_fp);
+    else
+        put_id(out, t, gap->to, 0);
     buf_str(out, "\n\n");
 }
 
@@ -106,22 +115,18 @@ static const char *add_bytes(struct batch *b, const char *bytes, size_t len, boo
     return bytes;
 }
 
-static void add_item(struct walk *w, struct frame *f, const char *bytes, size_t len, uint64_t seq)
+static void add_item(struct walk *w, struct frame *f, const char *bytes, size_t len)
 {
     struct batch *b = w->b;
     bytes = add_bytes(b, bytes, len, f == NULL);
-    w->position = seq;
-    w->fp = f == NULL ? 0 : f->fp;
-    b->items[b->count++] = (struct batch_item){seq, f, bytes, w->fp, (uint32_t)b->bytes};
+    b->items[b->count++] = (struct batch_item){w->position, f, bytes, w->fp, (uint32_t)b->bytes};
 }
 
-static bool flush_gap(struct walk *w)
+static bool add_gap(struct walk *w, const struct gap *gap)
 {
-    if (!w->gap.open)
-        return true;
     struct buf *text = &w->b->text;
     buf_reset(text);
-    gap_encode(text, &w->r->timeline, w->gap.channel, w->gap.reason, w->position, w->fp, w->gap.to);
+    gap_encode(text, &w->r->timeline, gap);
     if (text->failed) {
         w->b->failed = true;
         return false;
@@ -130,19 +135,44 @@ static bool flush_gap(struct walk *w)
         w->b->more = true;
         return false;
     }
-    w->gap.open = false;
+    if (!gap->ahead) {
+        w->position = gap->to;
+        w->fp = 0;
+    }
     w->b->gaps++;
-    add_item(w, NULL, text->data, text->len, w->gap.to);
+    add_item(w, NULL, text->data, text->len);
     return true;
+}
+
+static bool flush_gap(struct walk *w)
+{
+    const struct pending_gap *p = &w->gap;
+    if (!p->open)
+        return true;
+    const struct gap gap = {.channel = p->channel,
+                            .reason = p->reason,
+                            .from = w->position,
+                            .from_fp = w->fp,
+                            .to = p->to};
+    if (!add_gap(w, &gap))
+        return false;
+    w->gap.open = false;
+    return true;
+}
+
+/* ---- what a reader is not to see --------------------------------------------------------------
+ */
+
+static bool was_there(const struct hole *h, const struct moment *then)
+{
+    return h->made <= (h->made & HOLE_COUNTED ? then->evictions | HOLE_COUNTED : then->head);
 }
 
 /* Whether the hole belongs to what a first connect with history is not told: what was missing
  * before it came. What is lost while it is being served it is told like anybody. */
 static bool hole_hidden(const struct replay *replay, uint64_t seq, const struct hole *h)
 {
-    if (replay == NULL || seq > replay->until)
-        return false;
-    if (h->made > (h->made & HOLE_COUNTED ? replay->evictions | HOLE_COUNTED : replay->until))
+    if (replay == NULL || seq > replay->until.head || !was_there(h, &replay->until))
         return false;
     if (!h->never_kept)
         return true;
@@ -151,26 +181,127 @@ static bool hole_hidden(const struct replay *replay, uint64_t seq, const struct 
     return start != NULL && seq < start->seq;
 }
 
-static bool frame_hidden(const struct replay *replay, const struct frame *f)
+static bool frame_hidden(const struct reader *reader, const struct frame *f)
 {
-    if (replay == NULL || f->seq > replay->until || strmap_count(&replay->starts) == 0)
+    const struct replay *replay = reader->replay;
+    if (replay == NULL || f->seq > replay->until.head)
+        return reader->behind && frame_superseded(f);
+    if (strmap_count(&replay->starts) == 0)
         return false;
     const struct replay_start *start =
         strmap_get(&replay->starts, f->channel->bytes, f->channel->len);
     return start != NULL && f->seq < start->seq;
 }
 
+static bool is_told(const struct told *told, uint64_t seq, const struct hole *h)
+{
+    return seq <= told->upto && was_there(h, &told->at);
+}
+
+static bool hole_passes(const struct walk *w, uint64_t seq, const struct hole *h)
+{
+    return h->superseded || is_told(&w->told, seq, h) || hole_hidden(w->reader->replay, seq, h);
+}
+
+/* What has been evicted while the client was here, it was too slow for. */
+static enum gap_reason reason_of(const struct walk *w, const struct hole *h)
+{
+    return h->reason == GAP_EVICTED && w->reader->live ? GAP_SLOW : h->reason;
+}
+
+/* ---- losses ahead ------------------------------------------------------------------------------
+ */
+
+struct ahead {
+    struct gap gaps[AHEAD_MAX];
+    size_t count;
+};
+
+static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, const struct hole *h)
+{
+    struct gap *g = NULL;
+    for (size_t k = 0; k < a->count && g == NULL; k++) {
+        if (name_equal(a->gaps[k].channel, h->channel))
+            g = &a->gaps[k];
+    }
+    if (g == NULL && a->count == AHEAD_MAX) {
+        g = &a->gaps[AHEAD_MAX - 1];
+        g->channel = NULL;
+    }
+    if (g == NULL) {
+        g = &a->gaps[a->count++];
+        *g = (struct gap){.channel = h->channel,
+                          .reason = reason_of(w, h),
+                          .from = w->position,
+                          .from_fp = w->fp,
+                          .ahead = true};
+    }
+    if (g->to < seq)
+        g->to = seq;
+}
+
+static void look_ahead(struct ahead *a, const struct walk *w)
+{
+    a->count = 0;
+    for (size_t k = 0; k < w->cursor_count; k++) {
+        const struct cursor *c = &w->cursors[k];
+        for (uint32_t i = c->i; i < c->ring->count; i++) {
+            const struct entry *e = ring_at(c->ring, i);
+            if (entry_seq(e) > w->wide)
+                break;
+            if (entry_is_hole(e) && !hole_passes(w, entry_seq(e), e->u.hole))
+                note_ahead(a, w, entry_seq(e), e->u.hole);
+        }
+    }
+}
+
+static uint32_t generation_of(const struct replica *r, const struct reader *reader)
+{
+    uint32_t sum = r->marks->ring.generation;
+    for (size_t k = 0; k < reader->sub_count; k++)
+        sum += reader->subs[k].view->ring.generation;
+    return sum;
+}
+
+/* Before an event goes out that a wide hole reaches over: tell of all losses up to that hole. */
+static bool announce_ahead(struct walk *w)
+{
+    struct ahead ahead;
+    look_ahead(&ahead, w);
+    for (size_t k = 0; k < ahead.count; k++) {
+        if (!add_gap(w, &ahead.gaps[k]))
+            return false;
+    }
+    if (ahead.count > 0) {
+        uint64_t upto = w->told.upto > w->wide ? w->told.upto : w->wide;
+        w->told = (struct told){.upto = upto,
+                                .at = {w->r->head, w->r->evictions},
+                                .generation = generation_of(w->r, w->reader)};
+        w->b->told = w->told;
+        w->b->told_items = w->b->count;
+    }
+    w->wide = 0;
+    return true;
+}
+
+/* ---- the walk ----------------------------------------------------------------------------------
+ */
+
 static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, const struct hole *h)
 {
     struct pending_gap *gap = &w->gap;
-    if (hole_hidden(w->reader->replay, seq, h))
+    if (hole_passes(w, seq, h))
         return true;
+    if (h->cuts && w->reader->live) {
+        w->b->cut = true;
+        return false;
+    }
     bool melts = gap->open && (gap->ring == ring || gap->channel == NULL || h->channel == NULL ||
                                gap->to == seq || name_equal(gap->channel, h->channel));
     if (gap->open && !melts && !flush_gap(w))
         return false;
     if (!gap->open)
-        *gap = (struct pending_gap){true, ring, h->channel, h->reason, seq};
+        *gap = (struct pending_gap){true, ring, h->channel, reason_of(w, h), seq};
     else if (!name_equal(gap->channel, h->channel))
         gap->channel = NULL;
     gap->to = seq;
@@ -179,9 +310,9 @@ static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, co
 
 static bool visit_frame(struct walk *w, struct frame *f)
 {
-    if (frame_hidden(w->reader->replay, f))
+    if (frame_hidden(w->reader, f))
         return true;
-    if (!flush_gap(w))
+    if (!flush_gap(w) || (f->seq < w->wide && !announce_ahead(w)))
         return false;
     size_t len;
     const char *bytes = frame_bytes(f, w->reader->format, w->b->stats, &len);
@@ -193,7 +324,9 @@ static bool visit_frame(struct walk *w, struct frame *f)
         w->b->more = true;
         return false;
     }
-    add_item(w, f, bytes, len, f->seq);
+    w->position = f->seq;
+    w->fp = f->fp;
+    add_item(w, f, bytes, len);
     return true;
 }
 
@@ -204,10 +337,11 @@ static bool visit(struct walk *w, const struct ring *ring, const struct entry *e
     return visit_frame(w, e->u.frame);
 }
 
-static void walk_one(struct walk *w, struct cursor c)
+static void walk_one(struct walk *w)
 {
-    while (c.i < c.ring->count && visit(w, c.ring, ring_at(c.ring, c.i)))
-        c.i++;
+    struct cursor *c = &w->cursors[0];
+    while (c->i < c->ring->count && visit(w, c->ring, ring_at(c->ring, c->i)))
+        c->i++;
 }
 
 /* The cursor whose entry comes next: lowest seq, and a frame before a hole of the same seq, since
@@ -243,41 +377,49 @@ static void pass(struct walk *w, struct cursor *c, uint64_t seq, bool hole)
     }
 }
 
-static void walk_many(struct walk *w, struct cursor *cursors, size_t n)
+static void walk_many(struct walk *w)
 {
     for (;;) {
-        struct cursor *c = lowest(cursors, n);
+        struct cursor *c = lowest(w->cursors, w->cursor_count);
         if (c == NULL)
             return;
         const struct entry *e = ring_at(c->ring, c->i);
         uint64_t seq = entry_seq(e);
         if (!visit(w, c->ring, e))
             return;
-        for (size_t k = 0; k < n; k++) /* the same event in overlapping views goes once */
-            pass(w, &cursors[k], seq, entry_is_hole(e));
+        bool hole = entry_is_hole(e);
+        for (size_t k = 0; k < w->cursor_count; k++) /* the same in overlapping views goes once */
+            pass(w, &w->cursors[k], seq, hole);
     }
 }
 
-static size_t open_cursors(struct cursor *cursors, const struct replica *r,
-                           const struct reader *reader)
+static void open_cursor(struct walk *w, const struct ring *ring)
 {
-    size_t n = 0;
-    const struct ring *marks = &r->marks->ring;
-    if (ring_head(marks) > reader->position)
-        cursors[n++] = (struct cursor){marks, ring_after(marks, reader->position)};
-    for (size_t k = 0; k < reader->sub_count; k++) {
-        const struct ring *ring = &reader->subs[k].view->ring;
-        if (ring_head(ring) > reader->position)
-            cursors[n++] = (struct cursor){ring, ring_after(ring, reader->position)};
-    }
-    return n;
+    uint64_t position = w->reader->position;
+    if (ring_head(ring) <= position)
+        return;
+    w->cursors[w->cursor_count++] = (struct cursor){ring, ring_after(ring, position)};
+    if (ring->newest_wide > w->wide && ring->newest_wide > position)
+        w->wide = ring->newest_wide;
+}
+
+static void open_cursors(struct walk *w)
+{
+    const struct reader *reader = w->reader;
+    open_cursor(w, &w->r->marks->ring);
+    for (size_t k = 0; k < reader->sub_count; k++)
+        open_cursor(w, &reader->subs[k].view->ring);
+    if (reader->replay != NULL && reader->replay->told.upto > 0 &&
+        reader->replay->told.generation == generation_of(w->r, reader))
+        w->told = reader->replay->told;
 }
 
 static bool serves_again(const struct batch *b, const struct reader *reader)
 {
     return b->valid && reader->sub_count == 1 && reader->replay == NULL &&
            b->view == reader->subs[0].view && b->position == reader->position &&
-           b->fp == reader->fp && b->format == reader->format;
+           b->fp == reader->fp && b->format == reader->format && b->behind == reader->behind &&
+           b->live == reader->live;
 }
 
 void batch_clear(struct batch *b)
@@ -285,7 +427,8 @@ void batch_clear(struct batch *b)
     b->segments = 0;
     b->bytes = b->copied = 0;
     b->count = b->gaps = 0;
-    b->more = b->failed = b->valid = false;
+    b->more = b->failed = b->valid = b->cut = b->walked = false;
+    b->told_items = 0;
 }
 
 static void start_batch(struct batch *b, const struct reader *reader)
@@ -296,6 +439,8 @@ static void start_batch(struct batch *b, const struct reader *reader)
     b->position = reader->position;
     b->fp = reader->fp;
     b->format = reader->format;
+    b->behind = reader->behind;
+    b->live = reader->live;
 }
 
 static bool all_loaded(const struct reader *reader)
@@ -319,6 +464,15 @@ static bool reserve_cursors(struct batch *b, size_t count)
     return true;
 }
 
+bool reader_too_slow(const struct reader *reader)
+{
+    for (size_t k = 0; reader->live && k < reader->sub_count; k++) {
+        if (reader->subs[k].view->ring.newest_cut > reader->position)
+            return true;
+    }
+    return false;
+}
+
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader)
 {
     if (serves_again(b, reader))
@@ -333,16 +487,24 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
         b->failed = true;
         return;
     }
-    struct walk w = {.b = b, .r = r, .reader = reader};
-    w.position = reader->position;
-    w.fp = reader->fp;
-    size_t n = open_cursors(b->cursors, r, reader);
-    if (n == 1)
-        walk_one(&w, b->cursors[0]);
-    else if (n > 1)
-        walk_many(&w, b->cursors, n);
+    struct walk w = {.b = b,
+                     .r = r,
+                     .reader = reader,
+                     .cursors = b->cursors,
+                     .position = reader->position,
+                     .fp = reader->fp};
+    open_cursors(&w);
+    if (w.cursor_count == 1)
+        walk_one(&w);
+    else if (w.cursor_count > 1)
+        walk_many(&w);
     if (!b->more && !b->failed)
         (void)flush_gap(&w);
+    /* At the end, what was told ahead must stay behind the reader. */
+    bool ahead = !b->more && w.told.upto > w.position;
+    b->walked = true;
+    b->reached = ahead ? w.told.upto : w.position;
+    b->reached_fp = ahead ? 0 : w.fp;
     if (b->failed) {
         batch_clear(b);
         b->failed = true;

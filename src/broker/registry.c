@@ -130,6 +130,7 @@ static struct frame *encode(struct registry *r, struct channel *c, uint64_t seq,
         f->seq = seq;
         f->fp = fp;
         f->publisher_id = env.id != NULL;
+        f->slow = (uint8_t)c->rule->slow;
     }
     return f;
 }
@@ -150,6 +151,9 @@ static void append(struct registry *r, struct channel *c, const char *payload, s
 {
     struct frame *f = encode(r, c, hubclock_next(&r->clock), fp, payload, len);
     struct evicting e = {r, c};
+    struct frame *before = c->rule->slow == SLOW_LATEST ? ring_newest(&c->log.ring) : NULL;
+    if (f != NULL && before != NULL)
+        frame_supersede(before);
     if (f != NULL)
         deliver(r, c, f);
     if (f == NULL || chanlog_append(&c->log, f, &c->rule->history, channel_evicted, &e) != ERR_OK) {

@@ -47,10 +47,20 @@ static bool any_hole_after(const struct replica *r, const struct sub *subs, size
     return false;
 }
 
+/* Whether a gap will be announced to who goes on from here. */
+static bool any_loss_after(const struct replica *r, const struct sub *subs, size_t count,
+                           uint64_t position)
+{
+    bool loss = r->marks->ring.newest_loss > position;
+    for (size_t k = 0; k < count; k++)
+        loss = loss || subs[k].view->ring.newest_loss > position;
+    return loss;
+}
+
 static struct resume at(const struct replica *r, const struct sub *subs, size_t count,
                         uint64_t position, uint32_t fp)
 {
-    bool gap = any_hole_after(r, subs, count, position);
+    bool gap = any_loss_after(r, subs, count, position);
     return (struct resume){
         .kind = gap ? RESUME_GAP : RESUME_CONTINUED, .position = position, .fp = fp};
 }
@@ -168,13 +178,12 @@ struct resume resume_from(const struct replica *r, const struct sub *subs, size_
     return at(r, subs, count, seq, own.fp);
 }
 
-static struct replay *replay_create(uint64_t until, uint64_t evictions)
+struct replay *replay_create(struct moment until)
 {
-    struct replay *p = malloc(sizeof *p);
+    struct replay *p = calloc(1, sizeof *p);
     if (p == NULL)
         return NULL;
     p->until = until;
-    p->evictions = evictions;
     strmap_init(&p->starts);
     return p;
 }
@@ -268,7 +277,7 @@ int resume_new(const struct replica *r, const struct sub *subs, size_t count, ui
     *replay = NULL;
     if (history == 0)
         return ERR_OK;
-    struct replay *p = replay_create(r->head, r->evictions);
+    struct replay *p = replay_create((struct moment){r->head, r->evictions});
     if (p == NULL)
         return ERR_NOMEM;
     out->position = before_oldest(r, subs, count);
@@ -279,7 +288,7 @@ int resume_new(const struct replica *r, const struct sub *subs, size_t count, ui
     if (err == ERR_OK) {
         out->position = before_first_start(p, r->head);
     } else if (err == ERR_RANGE) {
-        *replay = replay_create(p->until, p->evictions);
+        *replay = replay_create(p->until);
         replay_destroy(p);
     }
     if (err == ERR_NOMEM || *replay == NULL) {

@@ -43,7 +43,7 @@ void ring_finish(struct ring *r)
     for (uint32_t i = 0; i < r->count; i++)
         entry_release(ring_at(r, i));
     free(r->slots);
-    *r = (struct ring){.slots = NULL, .distinct = r->distinct};
+    *r = (struct ring){.slots = NULL, .distinct = r->distinct, .generation = r->generation};
 }
 
 static int resize(struct ring *r, uint32_t slots)
@@ -65,11 +65,33 @@ static uint32_t slots_of(const struct ring *r)
     return r->slots == NULL ? 0 : r->mask + 1;
 }
 
-static void count_hole(struct ring *r, uint64_t seq)
+static uint64_t max_seq(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t min_seq(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Keep what is known of the newest holes up to date: this one is new, or has grown. */
+static void note_hole(struct ring *r, const struct entry *e)
+{
+    uint64_t seq = entry_seq(e);
+    r->newest_hole = max_seq(r->newest_hole, seq);
+    if (!e->u.hole->superseded)
+        r->newest_loss = max_seq(r->newest_loss, seq);
+    if (e->u.hole->first < seq)
+        r->newest_wide = max_seq(r->newest_wide, seq);
+    if (e->u.hole->cuts)
+        r->newest_cut = max_seq(r->newest_cut, seq);
+}
+
+static void count_hole(struct ring *r, const struct entry *e)
 {
     r->holes++;
-    if (seq > r->newest_hole)
-        r->newest_hole = seq;
+    note_hole(r, e);
 }
 
 static int push(struct ring *r, struct entry e)
@@ -80,7 +102,7 @@ static int push(struct ring *r, struct entry e)
     r->count++;
     *ring_at(r, r->count - 1) = e;
     if (entry_is_hole(&e))
-        count_hole(r, entry_seq(&e));
+        count_hole(r, &e);
     return ERR_OK;
 }
 
@@ -122,14 +144,9 @@ int ring_push_frame(struct ring *r, struct frame *f)
     return push(r, (struct entry){.word = f->seq, .u = {.frame = f}});
 }
 
-static uint64_t max_seq(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Let the newer hole swallow the older one; the result stands at the newer's place. Where the older
  * one stood is remembered as a loss before the newest evicted event. */
-static void melt(const struct entry *into, const struct entry *from)
+static void melt(struct ring *r, const struct entry *into, const struct entry *from)
 {
     struct hole *newer = into->u.hole, *older = from->u.hole;
     if (!name_equal(newer->channel, older->channel)) {
@@ -148,17 +165,36 @@ static void melt(const struct entry *into, const struct entry *from)
     if (older->made > newer->made)
         newer->made = older->made;
     newer->never_kept = newer->never_kept || older->never_kept;
+    newer->superseded = newer->superseded && older->superseded;
+    newer->cuts = newer->cuts || older->cuts;
+    newer->first = min_seq(newer->first, older->first);
     hole_destroy(older);
+    note_hole(r, into);
 }
 
-static struct hole *hole_create(struct name *channel, enum gap_reason reason, uint64_t made)
+static struct hole *hole_create(struct name *channel, enum gap_reason reason, uint64_t made,
+                                uint64_t first)
 {
     struct hole *h = malloc(sizeof *h);
     if (h != NULL)
         *h = (struct hole){.channel = name_ref(channel),
                            .reason = reason,
                            .made = made,
+                           .first = first,
                            .never_kept = reason == GAP_OVERSIZE || reason == GAP_UPSTREAM};
+    return h;
+}
+
+/* What an evicted frame leaves: a loss at its very place. */
+static struct hole *hole_of_frame(const struct frame *f, uint64_t made)
+{
+    struct hole *h = hole_create(f->channel, GAP_EVICTED, made, f->seq);
+    if (h == NULL)
+        return NULL;
+    h->evicted_seq = f->seq;
+    h->evicted_fp = f->fp;
+    h->superseded = frame_superseded(f);
+    h->cuts = f->slow == SLOW_DISCONNECT;
     return h;
 }
 
@@ -176,14 +212,18 @@ static void drop_first(struct ring *r)
 
 static void melt_first_two(struct ring *r)
 {
-    melt(ring_at(r, 1), ring_at(r, 0));
+    melt(r, ring_at(r, 1), ring_at(r, 0));
     drop_first(r);
     r->holes--;
 }
 
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
 {
-    struct entry e = {.word = seq | ENTRY_HOLE, .u = {.hole = hole_create(channel, reason, seq)}};
+    /* An oversize message was there and nowhere else; so was an outage, since what was lost by it
+     * came after all that had been heard. Of other reasons the beginning is not known. */
+    uint64_t first = reason == GAP_OVERSIZE || r->distinct ? seq : 0;
+    struct entry e = {.word = seq | ENTRY_HOLE,
+                      .u = {.hole = hole_create(channel, reason, seq, first)}};
     if (e.u.hole == NULL)
         return ERR_NOMEM;
     /* Too many to remember one by one: the oldest give way, since whether there was an outage
@@ -194,9 +234,8 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
     bool same = last != NULL && last->u.hole->reason == reason &&
                 name_equal(last->u.hole->channel, channel);
     if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
-        melt(&e, last);
+        melt(r, &e, last);
         *last = e;
-        r->newest_hole = seq;
         return ERR_OK;
     }
     int err = push(r, e);
@@ -238,6 +277,14 @@ struct frame *ring_oldest(const struct ring *r)
     return i == r->count ? NULL : ring_at(r, i)->u.frame;
 }
 
+struct frame *ring_newest(const struct ring *r)
+{
+    uint32_t i = r->count;
+    while (i > 0 && entry_is_hole(ring_at(r, i - 1)))
+        i--;
+    return i == 0 ? NULL : ring_at(r, i - 1)->u.frame;
+}
+
 struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
 {
     uint32_t i = oldest_frame(r);
@@ -251,25 +298,27 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
         h->reason = GAP_EVICTED;
         h->never_kept = false; /* all of that is older than what the channel still keeps */
         h->made = made;
+        h->superseded = frame_superseded(f); /* and then all that is older is, too */
+        h->cuts = h->cuts || f->slow == SLOW_DISCONNECT;
         h->evicted_prev = entry_seq(ring_at(r, i - 1));
+        h->evicted_seq = f->seq;
+        h->evicted_fp = f->fp;
         if (!name_equal(h->channel, f->channel)) {
             name_unref(h->channel);
             h->channel = NULL;
         }
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
+        note_hole(r, e);
         for (uint32_t j = i - 1; j > 0; j--) /* older holes move up, the first slot goes */
             *ring_at(r, j) = *ring_at(r, j - 1);
         drop_first(r);
     } else {
-        h = hole_create(f->channel, GAP_EVICTED, made);
+        h = hole_of_frame(f, made);
         if (h == NULL)
             return NULL;
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
-        r->holes++;
+        count_hole(r, e);
     }
-    r->newest_hole = max_seq(r->newest_hole, f->seq);
-    h->evicted_seq = f->seq;
-    h->evicted_fp = f->fp;
     melt_start(r);
     shrink(r);
     return f;
@@ -283,7 +332,7 @@ static void compact(struct ring *r)
         struct entry e = *ring_at(r, i);
         struct entry *last = out > 0 ? ring_at(r, out - 1) : NULL;
         if (entry_is_hole(&e) && last != NULL && entry_is_hole(last)) {
-            melt(&e, last);
+            melt(r, &e, last);
             *last = e;
             r->holes--;
         } else {
@@ -303,14 +352,12 @@ bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made)
     if (entry_seq(e) != seq || entry_is_hole(e))
         return false;
     struct frame *f = e->u.frame;
-    struct hole *h = hole_create(f->channel, GAP_EVICTED, made);
+    struct hole *h = hole_of_frame(f, made);
     if (h == NULL)
         return false;
-    h->evicted_seq = f->seq;
-    h->evicted_fp = f->fp;
     *e = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
     frame_unref(f);
-    count_hole(r, seq);
+    count_hole(r, e);
     /* Twice the frames, so that a pass that can melt nothing is paid for by many evictions. */
     if (r->holes > 2 * ring_frames(r) + HOLES_SLACK)
         compact(r);
@@ -325,17 +372,14 @@ int ring_copy(const struct ring *r, struct entry *out)
             (void)frame_ref(out[i].u.frame);
             continue;
         }
-        const struct hole *h = out[i].u.hole;
-        struct hole *copy = hole_create(h->channel, h->reason, h->made);
+        struct hole *copy = malloc(sizeof *copy);
         if (copy == NULL) {
             while (i > 0)
                 entry_release(&out[--i]);
             return ERR_NOMEM;
         }
-        copy->evicted_seq = h->evicted_seq;
-        copy->evicted_prev = h->evicted_prev;
-        copy->evicted_fp = h->evicted_fp;
-        copy->never_kept = h->never_kept;
+        *copy = *out[i].u.hole;
+        (void)name_ref(copy->channel);
         out[i].u.hole = copy;
     }
     return ERR_OK;
@@ -344,6 +388,7 @@ int ring_copy(const struct ring *r, struct entry *out)
 int ring_assign(struct ring *r, struct entry *entries, size_t count)
 {
     ring_finish(r);
+    r->generation++;
     uint32_t slots = RING_MIN;
     while (slots < count)
         slots *= 2;
@@ -358,7 +403,7 @@ int ring_assign(struct ring *r, struct entry *entries, size_t count)
     for (uint32_t i = 0; i < r->count; i++) {
         r->slots[i] = entries[i];
         if (entry_is_hole(&entries[i]))
-            count_hole(r, entry_seq(&entries[i]));
+            count_hole(r, &entries[i]);
     }
     return ERR_OK;
 }

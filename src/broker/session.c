@@ -262,6 +262,7 @@ static void start(struct session *s, bool may_wait, uint64_t now_us)
     s->raw = true;
     s->position = where.position;
     s->fp = where.fp;
+    s->behind = s->opening->last_id != NULL;
     opening_destroy(s->opening);
     s->opening = NULL;
     s->state = SESSION_STREAMING;
@@ -282,6 +283,7 @@ static void set_blocked(struct session *s, bool blocked, uint64_t now_us)
     if (s->blocked != blocked)
         s->transport->ops->want_write(s->transport, blocked);
     s->blocked = blocked;
+    s->behind = s->behind || blocked;
     enter(s, blocked ? &s->fanout->stalled : &s->fanout->quiet, now_us);
 }
 
@@ -305,6 +307,18 @@ static void count_items(struct session *s, const struct batch *b, uint32_t n)
     metrics_add(s->fanout->metrics, METRIC_GAPS, gaps);
 }
 
+/* The first `n` items of the batch are on their way for good: note what they told. Without memory
+ * for it the client will be told again. */
+static void note_told(struct session *s, const struct batch *b, uint32_t n)
+{
+    if (b->told_items == 0 || n < b->told_items)
+        return;
+    if (s->replay == NULL)
+        s->replay = replay_create((struct moment){0, 0});
+    if (s->replay != NULL)
+        s->replay->told = b->told;
+}
+
 /* A part of the bytes was taken: note which item is in flight. */
 static int hold_rest(struct session *s, const struct batch *b, size_t taken)
 {
@@ -322,7 +336,9 @@ static int hold_rest(struct session *s, const struct batch *b, size_t taken)
     }
     count_items(s, b, lo);
     size_t start = lo == 0 ? 0 : b->items[lo - 1].end;
-    if (lo == b->count || start == taken)
+    bool between = lo == b->count || start == taken;
+    note_told(s, b, between ? lo : lo + 1);
+    if (between)
         return ERR_OK;
     const struct batch_item *item = &b->items[lo];
     s->raw = item->frame == NULL;
@@ -350,18 +366,22 @@ static size_t inflight_rest(struct session *s, struct iovec *iov)
     return iov->iov_len;
 }
 
-static void caught_up(struct session *s, const struct batch *b)
+/* The batch has been taken whole. */
+static void took_all(struct session *s, const struct batch *b)
 {
-    if (b->count > 0) {
-        s->position = b->items[b->count - 1].seq;
-        s->fp = b->items[b->count - 1].fp;
-    }
     count_items(s, b, b->count);
-    if (s->replay == NULL || b->more)
+    if (!b->walked)
         return;
-    /* The replay has been walked to its end. What it hid must stay behind us. */
-    if (s->position < s->replay->until) {
-        s->position = s->replay->until;
+    s->position = b->reached;
+    s->fp = b->reached_fp;
+    note_told(s, b, b->count);
+    if (b->more)
+        return;
+    /* Caught up. What a replay hid must stay behind us. */
+    s->behind = false;
+    s->live = true;
+    if (s->replay != NULL && s->position < s->replay->until.head) {
+        s->position = s->replay->until.head;
         s->fp = 0;
     }
     replay_destroy(s->replay);
@@ -384,7 +404,7 @@ static bool advance(struct session *s, const struct batch *b, size_t rest, size_
     s->inflight_off = 0;
     if (taken < rest + b->bytes)
         return hold_rest(s, b, taken - rest) == ERR_OK;
-    caught_up(s, b);
+    took_all(s, b);
     return true;
 }
 
@@ -423,6 +443,7 @@ static void write_out(struct session *s, uint64_t now_us)
         segments++;
     }
     if (segments == 0) {
+        took_all(s, b);
         if (s->blocked)
             set_blocked(s, false, now_us);
         return;
@@ -434,15 +455,37 @@ static void write_out(struct session *s, uint64_t now_us)
         settle(s, b, rest, (size_t)taken, now_us);
 }
 
+static struct reader reader_of(const struct session *s)
+{
+    return (struct reader){.position = s->position,
+                           .fp = s->fp,
+                           .format = (enum stream_format)s->format,
+                           .subs = s->subs,
+                           .sub_count = s->sub_count,
+                           .replay = s->replay,
+                           .behind = s->behind,
+                           .live = s->live};
+}
+
+static void cut_slow(struct session *s)
+{
+    metrics_add(s->fanout->metrics, METRIC_SLOW_CUT, 1);
+    session_end(s, true);
+}
+
+bool session_cut_if_slow(struct session *s)
+{
+    struct reader reader = reader_of(s);
+    if (s->state != SESSION_STREAMING || !reader_too_slow(&reader))
+        return false;
+    cut_slow(s);
+    return true;
+}
+
 static void send_owed(struct session *s, uint64_t now_us)
 {
     struct fanout *f = s->fanout;
-    struct reader reader = {.position = s->position,
-                            .fp = s->fp,
-                            .format = (enum stream_format)s->format,
-                            .subs = s->subs,
-                            .sub_count = s->leaving ? 0 : s->sub_count,
-                            .replay = s->replay};
+    struct reader reader = reader_of(s);
     s->turn = f->turn;
     if (s->leaving)
         batch_clear(&f->batch);
@@ -451,6 +494,10 @@ static void send_owed(struct session *s, uint64_t now_us)
     if (f->batch.failed) {
         metrics_add(f->metrics, METRIC_OUT_OF_MEMORY, 1);
         session_end(s, true);
+        return;
+    }
+    if (f->batch.cut) {
+        cut_slow(s);
         return;
     }
     write_out(s, now_us);
@@ -479,8 +526,6 @@ static void send_raw(struct session *s, const char *bytes, size_t len, uint64_t 
     s->raw = true;
     s->inflight_off = 0;
     batch_clear(&s->fanout->batch);
-    /* An empty batch that was not gathered does not mean that the replay is through. */
-    s->fanout->batch.more = s->replay != NULL;
     write_out(s, now_us);
 }
 

@@ -18,12 +18,13 @@ enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
 static const char *const payload_words[] = {"auto", "raw", "envelope", NULL};
-static const char *const slow_words[] = {"resume", NULL};
+static const char *const slow_words[] = {"resume", "latest", "disconnect", NULL};
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const format_words[] = {"text", "json", NULL};
 
 _Static_assert(REDIS_MODE_ON_DEMAND == 1, "mode_words");
 _Static_assert(PAYLOAD_RAW == 1 && PAYLOAD_ENVELOPE == 2, "payload_words");
+_Static_assert(SLOW_LATEST == 1 && SLOW_DISCONNECT == 2, "slow_words");
 _Static_assert(LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_words");
 _Static_assert(LOG_JSON == 1, "format_words");
 
@@ -157,8 +158,9 @@ static const struct config_key rule_keys[] = {
              "write the text."},
     {.name = "slow", .type = CONFIG_ENUM, .offset = IN_RULE(slow),
      .initial = "resume", .words = slow_words,
-     .help = "What a client that cannot keep up gets: everything in its own time, and a gap event "
-             "for what its history no longer holds."},
+     .help = "What a client that cannot keep up gets: resume: everything in its own time, and a "
+             "gap event for what the history no longer holds; latest: only the newest event; "
+             "disconnect: the end of its stream once the history no longer holds what it needs."},
     {.name = "history.events", .type = CONFIG_UINT, .offset = IN_RULE(history.events),
      .max = EVENTS_MAX, .help = "As history.events, which it overrides."},
     {.name = "history.bytes", .type = CONFIG_SIZE, .offset = IN_RULE(history.bytes),

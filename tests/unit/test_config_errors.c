@@ -150,7 +150,8 @@ static const struct bad bad_files[] = {
     {"{\"channels\": [{\"match\": \"\"}]}", "t.json:1: channels[0].match: " MATCH ", found \"\"\n"},
     {"{\"channels\": [{\"match\": null}]}", "t.json:1: channels[0].match: " MATCH ", found null\n"},
     {"{\"channels\": [{\"match\": \"a\",\n\"slow\": \"fast\"}]}",
-     "t.json:2: channels[0].slow: expected \"resume\", found \"fast\"\n"},
+     "t.json:2: channels[0].slow: expected \"resume\", \"latest\" or "
+     "\"disconnect\", found \"fast\"\n"},
     {"{\"channels\": [{\"match\": \"a\", \"payload\": 1}]}",
      "t.json:1: channels[0].payload: expected \"auto\", \"raw\" or \"envelope\", found 1\n"},
     {"{\"channels\": [{\"match\": \"a\", \"history\": {\n\"events\": []}}]}",

@@ -148,9 +148,9 @@ static void test_off_the_tail_there_is_a_gap(void **state)
     }
     assert_int_equal(c.session.inflight->refs, 1); /* all it holds of what the log let go */
     world_room(&w, &c, SIZE_MAX);
-    world_expect(&c, "open new | 0 | gap a evicted | 7 | 8 | 9");
+    world_expect(&c, "open new | 0 | gap a slow | 7 | 8 | 9");
     world_deliver(&w, "a", "10");
-    world_expect(&c, "open new | 0 | gap a evicted | 7 | 8 | 9 | 10");
+    world_expect(&c, "open new | 0 | gap a slow | 7 | 8 | 9 | 10");
     world_disconnect(&c);
     world_finish(&w);
 }

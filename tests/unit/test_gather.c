@@ -142,14 +142,14 @@ static void encodes_gaps(void **state)
     struct timeline t = make_timeline();
     struct buf out = BUF_INIT;
     struct name *odd = make_name("a\"b");
-    gap_encode(&out, &t, odd, GAP_EVICTED, 1, 2, 3);
+    gap_encode(&out, &t, &(struct gap){odd, GAP_EVICTED, 1, 3, 2, false});
     assert_string_equal(buf_cstr(&out), "event: tickerd:gap\n"
                                         "data: {\"channel\":\"a\\\"b\",\"reason\":\"evicted\","
                                         "\"from\":\"0000000000001-0a0b0c0d-00000002\","
                                         "\"to\":\"0000000000003-0a0b0c0d-00000000\"}\n"
                                         "id: 0000000000003-0a0b0c0d-00000000\n\n");
     buf_reset(&out);
-    gap_encode(&out, &t, NULL, GAP_UPSTREAM, 1, 2, 3);
+    gap_encode(&out, &t, &(struct gap){NULL, GAP_UPSTREAM, 1, 3, 2, false});
     assert_non_null(strstr(buf_cstr(&out), "{\"channel\":null,\"reason\":\"upstream\","));
     buf_finish(&out);
     name_unref(odd);

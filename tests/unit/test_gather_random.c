@@ -146,10 +146,49 @@ static void end_gap(struct world *w, struct buf *out, struct model_gap *g, struc
 {
     if (!g->open)
         return;
-    gap_encode(out, &w->rig.replica.timeline, g->channel, g->reason, at->position, at->fp, g->to);
+    const struct gap gap = {.channel = g->channel,
+                            .reason = g->reason,
+                            .from = at->position,
+                            .from_fp = at->fp,
+                            .to = g->to};
+    gap_encode(out, &w->rig.replica.timeline, &gap);
     at->position = g->to;
     at->fp = 0;
     g->open = false;
+}
+
+/* The newest of these holes that begins before its place; 0: none. */
+static uint64_t newest_wide(const struct piece *pieces, size_t n)
+{
+    while (n > 0) {
+        const struct entry *e = pieces[--n].entry;
+        if (entry_is_hole(e) && e->u.hole->first < entry_seq(e))
+            return entry_seq(e);
+    }
+    return 0;
+}
+
+/* One gap for each channel that has holes up to there, ring by ring. */
+static void tell_ahead(struct world *w, struct buf *out, const struct piece *pieces, size_t n,
+                       uint64_t upto, const struct reader *at)
+{
+    struct gap gaps[CHANNELS + 1];
+    size_t count = 0, k;
+    for (size_t order = 0; order <= VIEWS; order++) {
+        for (size_t i = 0; i < n && entry_seq(pieces[i].entry) <= upto; i++) {
+            if (pieces[i].order != order || !entry_is_hole(pieces[i].entry))
+                continue;
+            const struct hole *h = pieces[i].entry->u.hole;
+            for (k = 0; k < count && !name_equal(gaps[k].channel, h->channel); k++)
+                continue;
+            if (k == count)
+                gaps[count++] = (struct gap){h->channel, h->reason, at->position, 0, at->fp, true};
+            if (gaps[k].to < entry_seq(pieces[i].entry))
+                gaps[k].to = entry_seq(pieces[i].entry);
+        }
+    }
+    for (k = 0; k < count; k++)
+        gap_encode(out, &w->rig.replica.timeline, &gaps[k]);
 }
 
 static void model_walk(struct world *w, struct reader at, struct buf *out)
@@ -157,13 +196,21 @@ static void model_walk(struct world *w, struct reader at, struct buf *out)
     static struct piece pieces[8192];
     struct model_gap g = {.open = false};
     size_t n = all_pieces(w, &at, pieces);
+    uint64_t told = 0;
     for (size_t i = 0; i < n; i++) {
         const struct entry *e = pieces[i].entry;
         uint64_t seq = entry_seq(e);
+        if (entry_is_hole(e) && seq <= told)
+            continue;
         if (!entry_is_hole(e)) {
             end_gap(w, out, &g, &at);
             if (seq == at.position)
                 continue; /* the same from another view */
+            uint64_t wide = newest_wide(pieces + i, n - i);
+            if (wide > told) {
+                tell_ahead(w, out, pieces + i, n - i, wide, &at);
+                told = wide;
+            }
             size_t len = 0;
             const char *bytes = frame_bytes(e->u.frame, at.format, &w->stats, &len);
             buf_append(out, bytes, len);
@@ -191,6 +238,9 @@ static void model_walk(struct world *w, struct reader at, struct buf *out)
 
 static void real_walk(struct world *w, struct reader at, struct buf *out)
 {
+    struct replay memory = {.told = {.upto = 0}};
+    strmap_init(&memory.starts);
+    at.replay = &memory;
     for (;;) {
         batch_invalidate(&w->batch);
         batch_gather(&w->batch, &w->rig.replica, &at);
@@ -205,10 +255,13 @@ static void real_walk(struct world *w, struct reader at, struct buf *out)
         size_t taken = w->batch.count;
         if (prng_below(&w->rng, 4) == 0) {
             taken = 1 + prng_below(&w->rng, taken);
+            taken = taken < w->batch.told_items ? w->batch.told_items : taken;
             out->len -= w->batch.bytes - w->batch.items[taken - 1].end;
         }
         at.position = w->batch.items[taken - 1].seq;
         at.fp = w->batch.items[taken - 1].fp;
+        if (w->batch.told_items > 0)
+            memory.told = w->batch.told;
     }
 }
 

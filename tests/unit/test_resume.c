@@ -305,7 +305,7 @@ static void history_of_very_many_channels(void **state)
     assert_int_equal(resume_new(&f.rig.replica, &f.subs[2], 1, 1, &where, &p), ERR_OK);
     assert_int_equal(where.position, 9);
     assert_int_equal(strmap_count(&p->starts), 0);
-    assert_int_equal(p->until, f.rig.replica.head);
+    assert_int_equal(p->until.head, f.rig.replica.head);
     replay_destroy(p);
     finish(&f);
 }

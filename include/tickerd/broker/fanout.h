@@ -24,6 +24,7 @@ struct fanout {
     size_t count;
     uint32_t turn;
     uint64_t random;
+    bool may_cut; /* some channel has the slow-client policy `disconnect` */
     bool draining;
     uint64_t drain_start_us;
     size_t drain_total;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "tickerd/broker/name.h"
+#include "tickerd/wire/config.h"
 #include "tickerd/wire/sse.h"
 #include "tickerd/wire/target.h"
 
@@ -31,7 +32,9 @@ struct frame {
     _Atomic(struct frame_form *) json; /* NULL until asked for */
     uint32_t len;                      /* of the block */
     uint16_t id_len;
-    bool publisher_id; /* the id line is the publisher's, not ours */
+    bool publisher_id;       /* the id line is the publisher's, not ours */
+    uint8_t slow;            /* enum slow_policy of the channel */
+    _Atomic bool superseded; /* with the policy `latest`: the channel has a newer event */
     char block[];
 };
 
@@ -52,6 +55,10 @@ void frame_unref(struct frame *f);
  * the first making of a form is out. `stats` outlives all frames. */
 const char *frame_bytes(struct frame *f, enum stream_format format, struct frame_stats *stats,
                         size_t *len);
+
+/* With the policy `latest`: a newer event of the channel has come. For good; from any thread. */
+void frame_supersede(struct frame *f);
+bool frame_superseded(const struct frame *f);
 
 /* The text of the frame's id line. */
 static inline const char *frame_id(const struct frame *f)

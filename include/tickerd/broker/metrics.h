@@ -21,7 +21,8 @@
     X(DELIVERIES, "events written to clients")                                                     \
     X(BYTES, "bytes written to clients")                                                           \
     X(GAPS, "gap events written to clients")                                                       \
-    X(TIMEOUTS, "clients closed because they took nothing for too long")
+    X(TIMEOUTS, "clients closed because they took nothing for too long")                           \
+    X(SLOW_CUT, "clients closed because they were too slow for a channel that disconnects")
 
 enum metric {
 #define METRIC_ENUM(name, help) METRIC_##name,

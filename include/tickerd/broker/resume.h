@@ -28,6 +28,8 @@ struct resume resume_from(const struct replica *r, const struct sub *subs, size_
 int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
                struct resume *out, struct replay **replay);
 
+/* NULL: out of memory. Ends with replay_destroy, which allows NULL. */
+struct replay *replay_create(struct moment until);
 void replay_destroy(struct replay *p);
 
 #endif

@@ -46,8 +46,13 @@ struct hole {
     uint32_t evicted_fp;
     enum gap_reason reason;
     bool never_kept; /* under it is more than evictions: a stream with `history` is told of it */
-    uint64_t made;   /* the time line's position when the hole came into being or last grew; where a
-                      worker's own evictions made it, their count and HOLE_COUNTED */
+    bool superseded; /* under it is nothing that a newer event of a channel with the slow-client
+                        policy `latest` has not replaced: nobody needs to be told */
+    bool cuts;       /* under it is an event of a channel with the policy `disconnect` */
+    uint64_t first; /* nothing before this position is missing under it; 0: that is not known. Below
+                       the hole's own seq the hole is called *wide* */
+    uint64_t made;  /* the time line's position when the hole came into being or last grew; where a
+                     worker's own evictions made it, their count and HOLE_COUNTED */
 };
 
 /* Evictions reach a worker without a position of their own, perhaps many at the position it has
@@ -82,8 +87,12 @@ struct ring {
     uint32_t count;       /* entries */
     uint32_t holes;       /* of which holes */
     uint64_t newest_hole; /* its seq; 0: none */
-    bool distinct;        /* holes that are pushed do not melt but for the oldest, to keep within
-                             RING_DISTINCT_MAX */
+    uint64_t newest_loss; /* the same of those that are not superseded */
+    uint64_t newest_wide; /* the same of wide holes */
+    uint64_t newest_cut;  /* the same of holes that cut */
+    uint32_t generation;  /* how often ring_assign has replaced everything */
+    bool distinct;        /* holes that are pushed stand for one moment each. They do not melt but
+                             for the oldest, to keep within RING_DISTINCT_MAX */
 };
 
 /* How many outages an instance remembers one by one. */
@@ -128,13 +137,14 @@ int ring_push_frame(struct ring *r, struct frame *f);
  * ERR_NOMEM: nothing changed. */
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason);
 
-/* The oldest frame, still owned by the ring, or NULL. */
+/* The oldest and the newest frame, still owned by the ring, or NULL. */
 struct frame *ring_oldest(const struct ring *r);
+struct frame *ring_newest(const struct ring *r);
 
-/* Turn the oldest frame into (part of) the hole at the start; `made` is what that hole's `made`
- * shall say. Returns the frame, the ring's reference now the caller's, or NULL if there is no
- * frame. Needs no memory where the ring already starts with a hole; elsewhere a failed allocation
- * returns NULL too and changes nothing. */
+/* For rings of one channel: turn the oldest frame into (part of) the hole at the start; `made` is
+ * what that hole's `made` shall say. Returns the frame, the ring's reference now the caller's, or
+ * NULL if there is no frame. Needs no memory where the ring already starts with a hole; elsewhere a
+ * failed allocation returns NULL too and changes nothing. */
 struct frame *ring_evict_oldest(struct ring *r, uint64_t made);
 
 /* Turn the frame at exactly `seq` into a hole. False if there is none or memory is out (then it

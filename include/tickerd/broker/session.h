@@ -31,7 +31,7 @@ struct session {
     uint64_t since_us; /* when it entered its timer list */
     uint64_t started_us;
     struct opening *opening; /* until the stream starts */
-    struct replay *replay;   /* while history is replayed */
+    struct replay *replay;   /* what it remembers until it has caught up; often NULL */
     uint64_t events, bytes;  /* written */
     uint32_t turn;           /* the fan-out's turn it was flushed in */
     uint16_t sub_count;
@@ -39,6 +39,8 @@ struct session {
     uint8_t format;
     bool raw;     /* the frame in flight has one form only */
     bool blocked; /* waits for the transport to take bytes */
+    bool behind;  /* has been blocked, or came back, and has not caught up since */
+    bool live;    /* has caught up once */
     bool leaving; /* ends as soon as nothing is in flight */
     bool goodbye; /* the last line is out or in flight */
 };
@@ -74,6 +76,10 @@ bool session_ready(const struct session *s);
 
 /* Send a heartbeat. */
 void session_heartbeat(struct session *s, uint64_t now_us);
+
+/* End a stream that has been too slow for a channel with the policy `disconnect`. Whether it was.
+ */
+bool session_cut_if_slow(struct session *s);
 
 /* Tell the client when to come back (fanout_retry_ms) and end on a block boundary. */
 void session_leave(struct session *s, uint64_t now_us);

@@ -14,8 +14,10 @@
 #include "tickerd/wire/envelope.h"
 
 enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
-/* What happens to a client that cannot keep up. Others will join this one. */
-enum slow_policy { SLOW_RESUME };
+/* What happens to a client that cannot keep up: it gets everything in its own time as long as the
+ * history holds it; only the newest event of the channel; or it is sent away once the history no
+ * longer holds what it has not got. */
+enum slow_policy { SLOW_RESUME, SLOW_LATEST, SLOW_DISCONNECT };
 
 struct history_limits {
     uint32_t events; /* per channel; 0 keeps none but the newest */
