@@ -191,3 +191,13 @@ def publish(tools, redis, *, rate, seconds, size, channels=1):
     if process.returncode != 0:
         raise Failed("the publisher failed")
     return json.loads(said)
+
+
+def stall(port):
+    """A subscriber of the first channel that takes its head and nothing after it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(b"GET /events/bench0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+    sock.recv(64)
+    return sock

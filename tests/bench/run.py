@@ -38,11 +38,16 @@ CONTENDERS = {
 
 
 class Scenario:
-    """`clients` on `channels`, `rate` messages a second in all, for `seconds`."""
+    """`clients` on `channels`, `rate` messages a second in all, for `seconds`; with `stalled`, so
+    many more that read nothing (None: not that kind of scenario; only tickerd is asked)."""
 
-    def __init__(self, name, clients, rate, seconds, *, channels=1, memory=False):
+    def __init__(self, name, clients, rate, seconds, *, channels=1, memory=False, stalled=None):
         self.name, self.clients, self.channels = name, clients, channels
         self.rate, self.seconds, self.memory = rate, seconds, memory
+        self.stalled = stalled
+
+    def concerns(self, name):
+        return self.stalled is None or name == "tickerd"
 
     def expected(self):
         """Deliveries; the clients are spread evenly, so every message has as many."""
@@ -58,7 +63,10 @@ def scenarios(quick):
             Scenario("fan-out 1000 x 20/s", 1000, 20, 5),
             Scenario("fan-out 5000 x 20/s", 5000, 20, 5),
             Scenario("saturation 1000 x 2000/s", 1000, 2000, 4),
-            Scenario("many 5000 on 1000, 2000/s", 5000, 2000, 4, channels=1000)]
+            Scenario("many 5000 on 1000, 2000/s", 5000, 2000, 4, channels=1000),
+            Scenario("stalled 0 beside 1000 x 2000/s", 1000, 2000, 4, stalled=0),
+            Scenario("stalled 1 beside 1000 x 2000/s", 1000, 2000, 4, stalled=1),
+            Scenario("stalled 100 beside 1000 x 2000/s", 1000, 2000, 4, stalled=100)]
 
 
 def wait_for(subscribers, expected):
@@ -101,6 +109,8 @@ def measure(options, redis, name, s):
                                       seconds=60 + s.seconds)
         stack.callback(subscribers.close)
         result = {"connect_s": subscribers.ready()["seconds"]}
+        for _ in range(s.stalled or 0):
+            stack.enter_context(lab.stall(server.port))
         result["connect_us"] = (lab.cpu_us(server.pid) - cpu) / s.clients
         time.sleep(SETTLE_S if s.memory else 0.2)
         idle = lab.memory(server.pid)
@@ -108,6 +118,7 @@ def measure(options, redis, name, s):
         if s.memory:
             time.sleep(SETTLE_S)
         after = lab.memory(server.pid)
+        result["grown_kib"] = (after["private"] - idle["private"]) / 1024
         for kind in before:
             result["idle_" + kind] = (idle[kind] - before[kind]) / s.clients
             result["after_" + kind] = (after[kind] - before[kind]) / s.clients
@@ -133,7 +144,7 @@ def spread(values, form):
 
 def lines_of(results, s, key, form, floors):
     """One row: each contender's median and spread, then tickerd's ratios to the floors."""
-    row = [spread([r[key] for r in results[s.name][name]], form) for name in results[s.name]]
+    row = [spread([r[key] for r in runs], form) for runs in results[s.name].values()]
     for floor in floors:
         if floor in results[s.name] and "tickerd" in results[s.name]:
             row.append(spread(ratios(results, s, "tickerd", floor, key), "{:.2f}"))
@@ -162,6 +173,8 @@ def table(results, todo, names):
         add("events per read", "per_read", "{:.2f}")
         add("deliveries/s", "per_second", "{:.0f}")
         add("latency p99, us", "p99_us", "{:.0f}")
+        if s.stalled is not None:
+            add("memory grown, KiB", "grown_kib", "{:.0f}")
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
                                for i, (cell, w) in enumerate(zip(row, widths)))
@@ -188,7 +201,7 @@ def run(options, todo, names):
     try:
         for i in range(options.repeats):
             for s in todo:
-                for name in names:
+                for name in filter(s.concerns, names):
                     result = measure(options, redis, name, s)
                     results[s.name][name].append(result)
                     print(f"{i + 1}/{options.repeats} {s.name}, {name}: "

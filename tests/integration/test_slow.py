@@ -131,3 +131,65 @@ def test_a_slow_client_does_not_delay_others(launch, redis):
         assert fast.gaps == []
     for stream in stalled:
         stream.close(reset=True)
+
+
+RULES = {"channels": ('[{"match": "price", "slow": "latest"}, '
+                      '{"match": "log", "slow": "disconnect", "history": {"events": 20}}]'),
+         "history.bytes": "64MiB"}
+
+
+@pytest.mark.both
+def test_latest_skips_to_the_newest(launch, redis):
+    """Who reads sees every price; who does not sees what was on its way, and then the last one."""
+    tickerd = launch(sets=RULES)
+    with tickerd.stream("/events/price") as fast, \
+            tickerd.stream("/events/price", rcvbuf=4096) as slow:
+        for number in range(1, 401):  # more at a time, and the fast one would be slow, too
+            publish_blocks(redis, "price", number, number)
+            fast.wait_for(lambda s, n=number: s.data and s.data[-1].startswith(f"{n}:"), 10,
+                          "the fast client keeps up")
+        assert heads(fast) == numbers(1, 400)
+        slow.wait_for(lambda s: s.data and s.data[-1].startswith("400:"), 20, "the newest")
+        got = [int(n) for n in heads(slow)]
+        assert got == sorted(set(got)) and len(got) < 300, got
+        assert slow.gaps == [] and fast.gaps == []
+        for number in (401, 402, 403):  # it has caught up
+            redis.publish("price", f"{number}:")
+        slow.wait_for(lambda s: s.data[-1].startswith("403:"), 10, "the next")
+        assert heads(slow)[-3:] == numbers(401, 403)
+
+
+@pytest.mark.both
+def test_latest_resumes_with_the_newest(launch, redis):
+    tickerd = launch(sets=RULES)
+    with tickerd.stream("/events?channel=price&channel=news") as first:
+        settle(first, redis, "price")
+        position = first.last_id
+    for n in range(1, 6):
+        redis.publish("price", f"p{n}")
+        redis.publish("news", f"n{n}")
+    with tickerd.stream("/events?channel=price&channel=news", last_id=position) as again:
+        again.wait_data("n5")
+        assert again.data == ["n1", "n2", "n3", "n4", "p5", "n5"] and again.gaps == []
+
+
+@pytest.mark.both
+def test_disconnect_closes_who_falls_off_the_tail(launch, redis):
+    tickerd = launch(sets=RULES)
+    with tickerd.stream("/events/log") as fast:
+        settle(fast, redis, "log")
+        base = fd_count(tickerd.pid)
+        slow = tickerd.stream("/events/log", rcvbuf=4096)
+        settle(fast, redis, "log")
+        for start in range(1, 401, 10):
+            publish_blocks(redis, "log", start, start + 9)
+            fast.wait_for(lambda s, n=start + 9: s.data and s.data[-1].startswith(f"{n}:"), 10,
+                          "the fast client keeps up")
+        poll_until(lambda: fd_count(tickerd.pid) == base, scaled(5), "the slow client is closed")
+        assert fast.ended is None and fast.gaps == []
+        slow.wait_end()
+        with tickerd.stream("/events/log", last_id=slow.last_id) as again:
+            again.wait_for(lambda s: s.data and s.data[-1].startswith("400:"), 20, "the end")
+            assert check_gap(again.gaps[0], "evicted", "log")
+            assert heads(again) == numbers(381, 400)
+        slow.close()
