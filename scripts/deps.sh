@@ -86,13 +86,14 @@ need_one() {
     fi
 }
 
-need gcc make pkg-config libc6-dev libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev redis-server
+need gcc make pkg-config libc6-dev libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev libssl-dev \
+    ca-certificates redis-server
 need_one libllhttp-dev node-llhttp
 
 if [ "$kind" = test ]; then
     # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is not needed.
-    need libcmocka-dev clang clang-format clang-tidy cppcheck python3 python3-pytest \
-        python3-pytest-xdist curl redis-tools procps ca-certificates
+    need libcmocka-dev clang clang-format clang-tidy cppcheck openssl python3 python3-pytest \
+        python3-pytest-xdist curl redis-tools procps
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs npm
     fi

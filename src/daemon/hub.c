@@ -13,6 +13,7 @@ enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS };
 
 struct hub {
     const struct config *config;
+    const struct redis_tls *tls; /* NULL: config_uses_tls says no */
     struct registry registry;
     struct source *source;
     uv_timer_t tick;
@@ -166,6 +167,7 @@ static struct source *make_source(struct hub *h, uv_loop_t *loop)
         return NULL;
     struct redis_options options = {
         .url = &url,
+        .tls = h->tls,
         .ping_interval_ms = (uint32_t)h->config->redis.ping_interval_ms,
         .ping_timeout_ms = (uint32_t)h->config->redis.ping_timeout_ms,
         .backoff_max_ms = (uint32_t)h->config->redis.backoff_max_ms,
@@ -190,13 +192,14 @@ static int make_workers(struct hub *h, uv_loop_t *loop)
     return ERR_OK;
 }
 
-struct hub *hub_create(uv_loop_t *loop, const struct config *config, uint32_t workers,
-                       struct frame_stats *stats)
+struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struct redis_tls *tls,
+                       uint32_t workers, struct frame_stats *stats)
 {
     struct hub *h = calloc(1, sizeof *h);
     if (h == NULL)
         return NULL;
     h->config = config;
+    h->tls = tls;
     h->worker_count = workers;
     h->next_tag = random_tag();
     h->source = make_source(h, loop);

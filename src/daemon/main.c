@@ -6,6 +6,7 @@
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/options.h"
 #include "tickerd/daemon/server.h"
+#include "tickerd/net/redis_tls.h"
 
 static void print_out(const struct buf *text)
 {
@@ -23,6 +24,38 @@ static void report(struct buf *errors)
     }
 }
 
+/* False: a file that redis.tls names is unfit, and `errors` says why. Without TLS *tls is NULL. */
+static bool read_tls(const struct config *c, struct redis_tls **tls, struct buf *errors)
+{
+    *tls = NULL;
+    if (!config_uses_tls(c))
+        return true;
+    const struct redis_tls_options options = {.ca = c->redis.tls.ca,
+                                              .cert = c->redis.tls.cert,
+                                              .key = c->redis.tls.key,
+                                              .server_name = c->redis.tls.server_name};
+    *tls = redis_tls_create(&options, errors);
+    return *tls != NULL;
+}
+
+static int check_or_run(enum options_mode mode, const struct config *config)
+{
+    struct buf errors = BUF_INIT;
+    struct redis_tls *tls;
+    int status = EXIT_SUCCESS;
+    if (!read_tls(config, &tls, &errors)) {
+        report(&errors);
+        status = EXIT_FAILURE;
+    } else if (mode == OPTIONS_CHECK) {
+        log_info("the configuration is valid");
+    } else {
+        status = server_run(config, tls);
+    }
+    redis_tls_destroy(tls);
+    buf_finish(&errors);
+    return status;
+}
+
 static int with_config(struct options *o)
 {
     struct buf text = BUF_INIT;
@@ -38,10 +71,8 @@ static int with_config(struct options *o)
     if (o->mode == OPTIONS_PRINT) {
         config_print(&text, config, false);
         print_out(&text);
-    } else if (o->mode == OPTIONS_CHECK) {
-        log_info("the configuration is valid");
     } else {
-        status = server_run(config);
+        status = check_or_run(o->mode, config);
     }
     buf_finish(&text);
     config_destroy(config);

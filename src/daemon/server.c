@@ -18,6 +18,7 @@ enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_
 
 struct server {
     const struct config *config;
+    const struct redis_tls *tls; /* NULL: none */
     uv_loop_t loop;
     struct hub *hub;
     struct worker **workers;
@@ -180,7 +181,7 @@ static int watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, 
 
 static int make_all(struct server *s)
 {
-    s->hub = hub_create(&s->loop, s->config, s->worker_count, &s->stats);
+    s->hub = hub_create(&s->loop, s->config, s->tls, s->worker_count, &s->stats);
     if (s->hub == NULL) {
         log_error("cannot set up the hub");
         return ERR_SYSTEM;
@@ -281,9 +282,9 @@ static int run_loop(struct server *s)
     return EXIT_SUCCESS;
 }
 
-int server_run(const struct config *config)
+int server_run(const struct config *config, const struct redis_tls *tls)
 {
-    struct server s = {.config = config};
+    struct server s = {.config = config, .tls = tls};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
     if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, config->listen.count) !=

@@ -39,7 +39,6 @@ struct redis_source {
     const struct source_events *events;
     void *ctx;
     uint32_t ping_interval_ms, ping_timeout_ms;
-    bool tls;
     char *where; /* owned; the URL without its password */
 
     enum phase phase;
@@ -221,10 +220,6 @@ static void on_ready(void *owner)
 static void dial(struct redis_source *s)
 {
     s->phase = DIALLING;
-    if (s->tls) {
-        drop(s, "rediss:// wants TLS, which this version does not know yet");
-        return;
-    }
     uint64_t now = clock_mono_us();
     set_deadline(s, now);
     wait_until(s, s->deadline_us, now);
@@ -287,7 +282,7 @@ static void on_timer(uv_timer_t *timer)
         break;
     case DIALLING:
         if (too_late(s, clock_mono_us()))
-            give_up(s, "the attempt to connect");
+            give_up(s, redis_conn_awaits(s->conn));
         break;
     case LOGIN:
         if (too_late(s, clock_mono_us()))
@@ -386,9 +381,12 @@ struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *
 {
     static const struct redis_conn_events conn_events = {
         .on_open = on_open, .on_read = on_read, .on_sent = on_sent, .on_lost = on_lost};
+    const struct redis_tls *tls = options->url->tls ? options->tls : NULL;
     struct redis_source *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL || (options->url->tls && tls == NULL)) {
+        free(s);
         return NULL;
+    }
     const struct redis_proto_options proto = {.user = options->url->user,
                                               .password = options->url->password,
                                               .events = events,
@@ -396,14 +394,13 @@ struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *
                                               .on_ready = on_ready,
                                               .owner = s};
     s->where = url_text(options->url);
-    s->conn = redis_conn_create(loop, &options->url->addr, &conn_events, s);
+    s->conn = redis_conn_create(loop, tls, &options->url->addr, &conn_events, s);
     s->proto = redis_proto_create(&proto);
     if (s->where == NULL || s->conn == NULL || s->proto == NULL) {
         release(s);
         return NULL;
     }
     s->base.ops = &ops;
-    s->tls = options->url->tls;
     s->events = events;
     s->ctx = ctx;
     s->ping_interval_ms = options->ping_interval_ms;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "redis_tls_engine.h"
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 
@@ -15,6 +16,9 @@
  * it then frees itself in its last call-back. The connection itself never has to wait. */
 
 enum { READ_MAX = 64 * 1024, OUT_KEEP = 64 * 1024, LIST_MAX = 16, LAST_WORDS_MS = 100 };
+
+/* Answers that TLS itself owes a server that does not read them, at most. */
+enum { ANSWERS_MAX = 256 * 1024 };
 
 struct stream {
     struct redis_conn *owner; /* NULL: let go */
@@ -29,6 +33,10 @@ struct stream {
     uv_write_t write;
     struct buf flying; /* being written */
     bool writing;
+    bool heard;             /* anything at all */
+    struct tls_engine *tls; /* owned; NULL: plain */
+    bool secure;            /* the handshake is done, on_open has been called */
+    bool held;              /* redis_conn_send was put off without a write in flight */
     int open_handles;
 };
 
@@ -42,6 +50,7 @@ struct lookup {
 
 struct redis_conn {
     uv_loop_t *loop;
+    const struct redis_tls *tls;
     struct addr addr;
     const struct redis_conn_events *events;
     void *owner;
@@ -58,6 +67,7 @@ struct redis_conn {
 
 static int connect_next(struct redis_conn *c);
 static void on_impatient(uv_timer_t *timer);
+static void on_written(uv_write_t *request, int status);
 
 /* Streams. */
 
@@ -67,7 +77,20 @@ static void stream_closed(uv_handle_t *handle)
     if (--s->open_handles > 0)
         return;
     buf_finish(&s->flying);
+    tls_engine_destroy(s->tls);
     free(s);
+}
+
+/* The last word of TLS, if it can be written without waiting; nobody depends on it. */
+static void say_bye(struct stream *s)
+{
+    if (s->tls == NULL || !s->secure || s->writing)
+        return;
+    tls_engine_bye(s->tls);
+    struct buf *out = tls_engine_out(s->tls);
+    uv_buf_t vector = uv_buf_init(out->data, (unsigned)out->len);
+    if (out->len > 0)
+        (void)uv_try_write(&s->uv.stream, &vector, 1);
 }
 
 static void stream_drop(struct redis_conn *c)
@@ -77,6 +100,7 @@ static void stream_drop(struct redis_conn *c)
         return;
     c->stream = NULL;
     s->owner = NULL;
+    say_bye(s);
     uv_close((uv_handle_t *)&s->patience, stream_closed);
     uv_close(&s->uv.handle, stream_closed);
 }
@@ -88,6 +112,118 @@ static void give_input(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = s->owner != NULL ? uv_buf_init(s->owner->input, READ_MAX) : uv_buf_init(NULL, 0);
 }
 
+/* Writes what is in `out`, leaving it empty. No write may be in flight. */
+static int start_write(struct stream *s, struct buf *out)
+{
+    struct buf spare = s->flying;
+    s->flying = *out;
+    *out = spare;
+    if (s->flying.len > UINT32_MAX)
+        return ERR_TOO_LONG;
+    uv_buf_t vector = uv_buf_init(s->flying.data, (unsigned)s->flying.len);
+    if (uv_write(&s->write, &s->uv.stream, &vector, 1, on_written) != 0)
+        return ERR_SYSTEM;
+    s->writing = true;
+    return ERR_OK;
+}
+
+/* TLS, between the socket and the owner. Call-backs of the owner may close the connection: then the
+ * stream has lost its owner, but it and its engine live on until the loop has closed its handles.
+ */
+
+/* What TLS has for the server goes out now, or when the write in flight has ended. */
+static int tls_push(struct stream *s)
+{
+    struct buf *out = tls_engine_out(s->tls);
+    if (out->failed)
+        return ERR_NOMEM;
+    if (out->len == 0)
+        return ERR_OK;
+    if (!s->writing)
+        return start_write(s, out);
+    return out->len > ANSWERS_MAX && s->secure ? ERR_TOO_LONG : ERR_OK;
+}
+
+static void tls_lost(struct stream *s, int rc)
+{
+    struct redis_conn *c = s->owner;
+    const char *why = tls_engine_reason(s->tls);
+    if (why[0] == '\0')
+        why = rc == ERR_TOO_LONG ? "the server does not read what it asked for" : err_text(rc);
+    (void)snprintf(c->why, sizeof c->why, "%s", why);
+    c->events->on_lost(c->owner, c->why);
+}
+
+/* Everything that is plain by now goes to the owner. */
+static int tls_deliver(struct stream *s)
+{
+    const char *data;
+    size_t n = 1;
+    int rc = ERR_OK;
+    while (rc == ERR_OK && n > 0 && s->owner != NULL) {
+        rc = tls_engine_read(s->tls, &data, &n);
+        if (rc == ERR_OK && n > 0)
+            s->owner->events->on_read(s->owner->owner, data, n);
+    }
+    return rc;
+}
+
+/* Goes on after input, or at the start without any. */
+static void tls_step(struct stream *s, const char *data, size_t n)
+{
+    int rc = n > 0 ? tls_engine_feed(s->tls, data, n) : ERR_OK;
+    if (rc == ERR_OK && !s->secure) {
+        rc = tls_engine_handshake(s->tls);
+        int sent = tls_push(s);
+        if (rc == ERR_OK && sent == ERR_OK) {
+            s->secure = true;
+            s->owner->events->on_open(s->owner->owner);
+        }
+        rc = rc == ERR_OK ? sent : rc;
+    }
+    if (rc == ERR_OK)
+        rc = tls_deliver(s);
+    if (s->owner == NULL)
+        return;
+    int sent = tls_push(s); /* an alert, if something is wrong */
+    if (rc == ERR_OK || rc == ERR_AGAIN)
+        rc = sent;
+    if (rc != ERR_OK) {
+        tls_lost(s, rc);
+    } else if (s->held) {
+        s->held = false;
+        s->owner->events->on_sent(s->owner->owner);
+    }
+}
+
+static int tls_send(struct stream *s, struct buf *out)
+{
+    if (!s->secure)
+        return ERR_OK;
+    int rc = tls_engine_write(s->tls, out->data, out->len);
+    s->held = rc == ERR_AGAIN;
+    if (rc == ERR_OK)
+        buf_reset(out);
+    return rc == ERR_OK || rc == ERR_AGAIN ? tls_push(s) : rc;
+}
+
+/* How a port that wants TLS answers plain bytes. */
+static const char *hint(const struct stream *s)
+{
+    bool tcp = s->tls == NULL && !s->owner->addr.is_unix;
+    return tcp && !s->heard ? " without a word (does that port want TLS, rediss://?)" : "";
+}
+
+static const char *why_ended(const struct stream *s)
+{
+    if (s->tls == NULL)
+        return "the server closed the connection";
+    return s->secure ? "the connection was cut: the server sent no TLS close_notify"
+                     : "the server closed the connection during the TLS handshake";
+}
+
+/* The socket. */
+
 static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct stream *s = stream->data;
@@ -95,13 +231,17 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (c == NULL || n == 0)
         return;
     if (n > 0) {
-        c->events->on_read(c->owner, buf->base, (size_t)n);
+        s->heard = true;
+        if (s->tls == NULL)
+            c->events->on_read(c->owner, buf->base, (size_t)n);
+        else
+            tls_step(s, buf->base, (size_t)n);
         return;
     }
     if (n == UV_EOF)
-        (void)snprintf(c->why, sizeof c->why, "the server closed the connection");
+        (void)snprintf(c->why, sizeof c->why, "%s%s", why_ended(s), hint(s));
     else
-        (void)snprintf(c->why, sizeof c->why, "read: %s", uv_strerror((int)n));
+        (void)snprintf(c->why, sizeof c->why, "read: %s%s", uv_strerror((int)n), hint(s));
     c->events->on_lost(c->owner, c->why);
 }
 
@@ -116,7 +256,11 @@ static void on_written(uv_write_t *request, int status)
         return;
     if (status == 0) {
         s->writing = false;
-        c->events->on_sent(c->owner);
+        int rc = s->tls != NULL ? tls_push(s) : ERR_OK;
+        if (rc != ERR_OK)
+            tls_lost(s, rc);
+        else if (!s->writing && (s->tls == NULL || s->secure))
+            c->events->on_sent(c->owner);
         return;
     }
     /* Before it hung up the server may have said why (`-ERR max number of clients reached`): the
@@ -166,7 +310,10 @@ static void on_connected(uv_connect_t *request, int status)
     }
     c->opening = false;
     c->start = c->listed > 0 ? (c->start + c->tried) % c->listed : 0;
-    c->events->on_open(c->owner);
+    if (s->tls != NULL)
+        tls_step(s, NULL, 0);
+    else
+        c->events->on_open(c->owner);
 }
 
 static void on_impatient(uv_timer_t *timer)
@@ -186,9 +333,14 @@ static struct stream *stream_create(struct redis_conn *c)
     struct stream *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
+    if (c->tls != NULL && (s->tls = tls_engine_create(c->tls, &c->addr)) == NULL) {
+        free(s);
+        return NULL;
+    }
     int rc =
         c->addr.is_unix ? uv_pipe_init(c->loop, &s->uv.pipe, 0) : uv_tcp_init(c->loop, &s->uv.tcp);
     if (rc != 0) {
+        tls_engine_destroy(s->tls);
         free(s);
         return NULL;
     }
@@ -318,13 +470,15 @@ static int open_unix(struct redis_conn *c)
 
 /* The interface. */
 
-struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct addr *addr,
+struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct redis_tls *tls,
+                                     const struct addr *addr,
                                      const struct redis_conn_events *events, void *owner)
 {
     struct redis_conn *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->loop = loop;
+    c->tls = tls;
     c->addr = *addr;
     c->events = events;
     c->owner = owner;
@@ -379,17 +533,13 @@ int redis_conn_send(struct redis_conn *c, struct buf *out)
     struct stream *s = c->stream;
     if (s == NULL || c->opening || s->writing || out->len == 0)
         return ERR_OK;
-    struct buf spare = s->flying;
-    s->flying = *out;
-    *out = spare;
-    if (s->flying.len > UINT32_MAX)
-        return ERR_TOO_LONG;
-    uv_buf_t vector = uv_buf_init(s->flying.data, (unsigned)s->flying.len);
-    int rc = uv_write(&s->write, &s->uv.stream, &vector, 1, on_written);
-    if (rc != 0)
-        return ERR_SYSTEM;
-    s->writing = true;
-    return ERR_OK;
+    return s->tls != NULL ? tls_send(s, out) : start_write(s, out);
+}
+
+const char *redis_conn_awaits(const struct redis_conn *c)
+{
+    bool shaking = c->stream != NULL && c->stream->tls != NULL && !c->opening;
+    return shaking ? "the TLS handshake (does that port speak TLS?)" : "the attempt to connect";
 }
 
 void redis_conn_good(struct redis_conn *c)

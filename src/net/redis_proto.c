@@ -332,7 +332,9 @@ int redis_proto_feed(struct redis_proto *p, const char *data, size_t n)
     buf_reset(&p->reason);
     int rc = resp_feed(p->reader, data, n);
     if (rc == ERR_INVALID && p->reason.len == 0) {
-        buf_printf(&p->reason, "this is not the Redis protocol: %s", resp_error(p->reader));
+        bool alert = n > 1 && data[0] == 0x15 && data[1] == 0x03; /* how a record of TLS begins */
+        buf_printf(&p->reason, "this is not the Redis protocol: %s",
+                   alert ? "it is TLS, which takes rediss://" : resp_error(p->reader));
         return rc;
     }
     return rc == ERR_OK && p->out.failed ? ERR_NOMEM : rc;

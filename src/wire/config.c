@@ -60,7 +60,22 @@ void config_destroy(struct config *c)
     config_rules_free(c->rules, c->rule_count);
     free(c->redis.url);
     free(c->redis.prefix);
+    free(c->redis.tls.ca);
+    free(c->redis.tls.cert);
+    free(c->redis.tls.key);
+    free(c->redis.tls.server_name);
     free(c);
+}
+
+bool config_uses_tls(const struct config *c)
+{
+    struct redis_url url;
+    const char *why;
+    if (redis_url_parse(&url, c->redis.url, &why) != ERR_OK)
+        return false;
+    bool tls = url.tls;
+    redis_url_finish(&url);
+    return tls;
 }
 
 const struct channel_rule *config_rule(const struct config *c, const char *name, size_t len)

@@ -21,12 +21,28 @@ bool config_check_redis_url(const char *text, const char **why)
     }
     if (redis_url_parse(&url, text, why) != 0)
         return false;
-    bool tls = url.tls;
     redis_url_finish(&url);
-    if (tls)
-        *why = "TLS is not available in this version; use redis:// or unix://, through a tunnel if "
-               "the network is not trusted";
-    return !tls;
+    return true;
+}
+
+/* A host without a port, v6 without brackets; "" is no host, and fine. */
+bool config_check_host(const char *text, const char **why)
+{
+    struct addr a;
+    struct buf with_port = BUF_INIT;
+    if (text[0] == '\0')
+        return true;
+    bool v6 = strchr(text, ':') != NULL;
+    buf_printf(&with_port, v6 ? "[%s]:1" : "%s:1", text);
+    int rc = addr_parse(&a, buf_cstr(&with_port), why);
+    buf_finish(&with_port);
+    if (rc == 0 && (a.is_unix || a.port != 1 || strcmp(a.host, text) != 0))
+        *why = "only the name or address may stand here";
+    else if (rc == 0)
+        return true;
+    else if (v6)
+        *why = "it is no IPv6 address, and a name is given without a port";
+    return false;
 }
 
 bool config_check_prefix(const char *text, const char **why)
@@ -170,8 +186,33 @@ static void check_listen(struct config_build *b)
     }
 }
 
+/* What stands at a key of redis.tls, in the order of the table. */
+static void check_tls(struct config_build *b)
+{
+    static const char *const names[] = {"redis.url", "redis.tls.ca", "redis.tls.cert",
+                                        "redis.tls.key", "redis.tls.server_name"};
+    enum { CERT = 2, KEY = 3, NAMES = 5 };
+    const struct config *c = b->config;
+    const char *const values[NAMES] = {c->redis.url, c->redis.tls.ca, c->redis.tls.cert,
+                                       c->redis.tls.key, c->redis.tls.server_name};
+    if (blame(b, names, NAMES) == NULL)
+        return;
+    for (size_t i = 1; i < NAMES && !config_uses_tls(c); i++) {
+        if (values[i][0] != '\0')
+            config_error_origin(b, blame(b, names + i, 1), names[i],
+                                "means something only with TLS: expected it with a redis.url that "
+                                "begins with rediss://");
+    }
+    bool cert = values[CERT][0] != '\0', key = values[KEY][0] != '\0';
+    size_t alone = cert ? CERT : KEY, missing = cert ? KEY : CERT;
+    if (cert != key)
+        config_error_origin(b, blame(b, names + alone, 1), names[alone],
+                            "expected together with %s, found alone", names[missing]);
+}
+
 void config_cross_check(struct config_build *b)
 {
+    check_tls(b);
     check_listen(b);
     check_window(b);
     check_cors(b);

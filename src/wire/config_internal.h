@@ -111,6 +111,7 @@ void config_walk(struct config_build *b, const struct config_table *t, void *bas
 bool config_check_listen(const char *text, const char **why);
 bool config_check_redis_url(const char *text, const char **why);
 bool config_check_prefix(const char *text, const char **why);
+bool config_check_host(const char *text, const char **why);
 bool config_check_origin(const char *text, const char **why);
 /* What involves several keys; run when all sources are read. */
 void config_cross_check(struct config_build *b);

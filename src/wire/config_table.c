@@ -14,6 +14,7 @@
 #define IN_RULE(field) offsetof(struct channel_rule, field)
 
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
+enum { FILE_NAME_MAX = 4095 };
 enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
@@ -43,7 +44,8 @@ static const struct config_key keys[] = {
      .min = 1, .max = URL_MAX, .initial = "redis://127.0.0.1:6379", .secret = true,
      .check = config_check_redis_url,
      .what = "a URL such as redis://user:password@127.0.0.1:6379 or unix:///path",
-     .help = "The Redis server: redis:// or unix:///path, with user and password if need be."},
+     .help = "The Redis server: redis://, rediss:// (TLS) or unix:///path, with user and password "
+             "if need be."},
     {.name = "redis.prefix", .type = CONFIG_STRING, .offset = AT(redis.prefix),
      .max = PREFIX_MAX, .initial = "sse:", .check = config_check_prefix,
      .what = "UTF-8 text of at most 200 bytes without control bytes",
@@ -64,6 +66,22 @@ static const struct config_key keys[] = {
     {.name = "redis.backoff_max", .type = CONFIG_DURATION, .offset = AT(redis.backoff_max_ms),
      .min = 100, .max = HOUR, .initial = "10s",
      .help = "The longest pause between two attempts to connect."},
+    {.name = "redis.tls.ca", .type = CONFIG_STRING, .offset = AT(redis.tls.ca),
+     .max = FILE_NAME_MAX, .initial = "", .what = "the path of a PEM file, or \"\"",
+     .help = "With rediss://: the CA certificates (a PEM file) that the server's certificate must "
+             "come from; \"\" means those the system trusts."},
+    {.name = "redis.tls.cert", .type = CONFIG_STRING, .offset = AT(redis.tls.cert),
+     .max = FILE_NAME_MAX, .initial = "", .what = "the path of a PEM file, or \"\"",
+     .help = "With rediss://: the client certificate with its chain (a PEM file), if the server "
+             "wants one."},
+    {.name = "redis.tls.key", .type = CONFIG_STRING, .offset = AT(redis.tls.key),
+     .max = FILE_NAME_MAX, .initial = "", .what = "the path of a PEM file, or \"\"",
+     .help = "The private key of redis.tls.cert (a PEM file without a password)."},
+    {.name = "redis.tls.server_name", .type = CONFIG_STRING, .offset = AT(redis.tls.server_name),
+     .max = ADDR_HOST_MAX, .initial = "", .check = config_check_host,
+     .what = "a host name or an IP address, or \"\"",
+     .help = "With rediss://: the name that the server's certificate must have; \"\" means the "
+             "host of the URL."},
 
     {.name = "history.events", .type = CONFIG_UINT, .offset = AT(history.events),
      .max = EVENTS_MAX, .initial = "1000",

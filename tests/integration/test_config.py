@@ -190,13 +190,6 @@ def test_too_few_files_to_start(server):
         assert word in result.stderr
 
 
-def test_tls_to_redis_is_refused():
-    result = run("--check-config", "--redis", "rediss://127.0.0.1:6379")
-    assert result.returncode == 1
-    assert "TLS is not available" in result.stderr and "redis://" in result.stderr
-    assert "rediss" not in run("--help").stdout
-
-
 def test_redis_url_from_the_environment(launch, server, redis):
     tickerd = launch(url=None, env={"TICKERD_REDIS_URL": server.unix_url})
     with tickerd.stream("/events/news") as stream:

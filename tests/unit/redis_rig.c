@@ -269,7 +269,14 @@ void rig_client_start(struct rig_client *c, const char *url, uint32_t ping_inter
     const char *why = "";
     if (redis_url_parse(&parsed, url, &why) != 0)
         fail_msg("%s: %s", url, why);
+    if (parsed.tls) {
+        struct buf errors = BUF_INIT;
+        c->tls = redis_tls_create(&(struct redis_tls_options){0}, &errors);
+        assert_string_equal(buf_cstr(&errors), "");
+        buf_finish(&errors);
+    }
     const struct redis_options options = {.url = &parsed,
+                                          .tls = c->tls,
                                           .ping_interval_ms = ping_interval_ms,
                                           .ping_timeout_ms = ping_timeout_ms,
                                           .backoff_max_ms = 200};
@@ -293,6 +300,7 @@ void rig_client_stop(struct rig_client *c)
     while (uv_run(&c->loop, UV_RUN_ONCE) != 0)
         assert_true(uv_hrtime() < end);
     assert_int_equal(uv_loop_close(&c->loop), 0);
+    redis_tls_destroy(c->tls);
     forget_acks(c);
 }
 

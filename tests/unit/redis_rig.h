@@ -42,6 +42,7 @@ struct rig_client {
     uv_loop_t loop;
     uv_timer_t beat; /* so that waiting for something outside the loop goes on */
     struct source *source;
+    struct redis_tls *tls;
     size_t seen[RIGS];
     enum rig_event close_at; /* close the source from within this call-back; RIGS: never */
     bool closed;

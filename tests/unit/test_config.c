@@ -17,13 +17,17 @@ static const struct {
 } keys[] = {
     {"listen", "[\"[::1]:80\",\"unix:/run/t.sock\"]", "[\"[::1]:80\", \"unix:/run/t.sock\"]"},
     {"workers", "256", "256"},
-    {"redis.url", "redis://h:7", "\"redis://h:7\""},
+    {"redis.url", "rediss://h:7", "\"rediss://h:7\""},
     {"redis.prefix", "caf\xc3\xa9*\"", "\"caf\xc3\xa9*\\\"\""},
     {"redis.mode", "on-demand", "\"on-demand\""},
     {"redis.linger", "0s", "\"0s\""},
     {"redis.ping_interval", "1500ms", "\"1500ms\""},
     {"redis.ping_timeout", "1000ms", "\"1s\""},
     {"redis.backoff_max", "90s", "\"90s\""},
+    {"redis.tls.ca", "/ca", "\"/ca\""},
+    {"redis.tls.cert", "/cert", "\"/cert\""},
+    {"redis.tls.key", "/key", "\"/key\""},
+    {"redis.tls.server_name", "::1", "\"::1\""},
     {"history.events", "0", "0"},
     {"history.bytes", "100000", "100000"},
     {"history.age", "24h", "\"24h\""},
@@ -70,7 +74,7 @@ static char *printed_value(const char *text, const char *key)
         at = strstr(text, group);
         assert_non_null(at);
     }
-    (void)snprintf(member, sizeof(member), "\"%s\": ", dot == NULL ? key : dot + 1);
+    (void)snprintf(member, sizeof(member), "\"%s\": ", dot == NULL ? key : strrchr(key, '.') + 1);
     at = strstr(at, member);
     assert_non_null(at);
     at += strlen(member);
@@ -107,6 +111,11 @@ static void has_the_documented_defaults(void **state)
     assert_int_equal(c->redis.ping_interval_ms, 2000);
     assert_int_equal(c->redis.ping_timeout_ms, 3000);
     assert_int_equal(c->redis.backoff_max_ms, 10000);
+    assert_false(config_uses_tls(c));
+    assert_string_equal(c->redis.tls.ca, "");
+    assert_string_equal(c->redis.tls.cert, "");
+    assert_string_equal(c->redis.tls.key, "");
+    assert_string_equal(c->redis.tls.server_name, "");
     assert_int_equal(c->history.events, 1000);
     assert_int_equal(c->history.bytes, 1 << 20);
     assert_int_equal(c->history.age_ms, 600000);
@@ -144,6 +153,8 @@ static void sets_each_key_alone(void **state)
     (void)state;
     for (size_t i = 0; i < KEY_COUNT; i++) {
         char setting[128];
+        if (strncmp(keys[i].key, "redis.tls.", 10) == 0) /* valid only together */
+            continue;
         (void)snprintf(setting, sizeof(setting), "%s=%s", keys[i].key, keys[i].text);
         struct config *c = build_ok(NULL, NULL, SET(setting));
         char *after = print(c, true);
@@ -174,7 +185,12 @@ static void stores_each_key_in_its_field(void **state)
     assert_int_equal(c->listen.count, 2);
     assert_string_equal(c->listen.items[1], "unix:/run/t.sock");
     assert_int_equal(c->workers, 256);
-    assert_string_equal(c->redis.url, "redis://h:7");
+    assert_string_equal(c->redis.url, "rediss://h:7");
+    assert_true(config_uses_tls(c));
+    assert_string_equal(c->redis.tls.ca, "/ca");
+    assert_string_equal(c->redis.tls.cert, "/cert");
+    assert_string_equal(c->redis.tls.key, "/key");
+    assert_string_equal(c->redis.tls.server_name, "::1");
     assert_int_equal(c->redis.prefix_len, 7);
     assert_int_equal(c->redis.mode, REDIS_MODE_ON_DEMAND);
     assert_int_equal(c->redis.linger_ms, 0);

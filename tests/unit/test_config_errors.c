@@ -21,6 +21,9 @@
     "found "
 #define PREFIX "expected UTF-8 text of at most 200 bytes without control bytes, found "
 #define LEVELS "expected \"error\", \"warn\", \"info\" or \"debug\", found "
+#define HOST "expected a host name or an IP address, or \"\", found "
+#define NO_TLS                                                                                     \
+    "means something only with TLS: expected it with a redis.url that begins with rediss://\n"
 #define MATCH "expected a glob of 1 to 255 bytes"
 
 struct bad {
@@ -89,10 +92,18 @@ static const struct bad bad_files[] = {
     {"{\"redis\": {\"url\": \"redis://:s3cret@h/3\"}}",
      "t.json:1: redis.url: " URL
      ": Pub/Sub knows no databases: nothing or /0 may follow the port\n"},
-    {"{\"redis\": {\"url\": \"rediss://:s3cret@h\"}}",
-     "t.json:1: redis.url: " URL
-     ": TLS is not available in this version; use redis:// or unix://, through a tunnel if the "
-     "network is not trusted\n"},
+    {"{\"redis\": {\"tls\": {\"ca\": 5}}}",
+     "t.json:1: redis.tls.ca: expected the path of a PEM file, or \"\", found 5\n"},
+    {"{\"redis\": {\"tls\": {\"server_name\": \"h:1\"}}}",
+     "t.json:1: redis.tls.server_name: " HOST
+     "\"h:1\": it is no IPv6 address, and a name is given without a port\n"},
+    {"{\"redis\": {\"tls\": {\"server_name\": \"a b\"}}}",
+     "t.json:1: redis.tls.server_name: " HOST
+     "\"a b\": the host is neither a name nor an IPv4 address\n"},
+    {"{\"redis\": {\"tls\": {\n\"ca\": \"/ca\",\n\"server_name\": \"h\"}}}",
+     "t.json:2: redis.tls.ca: " NO_TLS "t.json:3: redis.tls.server_name: " NO_TLS},
+    {"{\"redis\": {\"url\": \"rediss://:s3cret@h\", \"tls\": {\n\"key\": \"/k\"}}}",
+     "t.json:2: redis.tls.key: expected together with redis.tls.cert, found alone\n"},
     {"{\"redis\": {\"url\": [\"redis://:s3cret@h\"]}}", "t.json:1: redis.url: " URL "\n"},
     {"{\"redis\": \"redis://:s3cret@h\"}", "t.json:1: redis: expected an object, found a string\n"},
     {"{\"history\": null}", "t.json:1: history: expected an object, found null\n"},

@@ -8,14 +8,15 @@
 #include "tickerd/broker/frame.h"
 #include "tickerd/broker/metrics.h"
 #include "tickerd/net/inbox.h"
+#include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/config.h"
 
 struct hub;
 
-/* Make a hub for `workers` workers. NULL: out of memory, or redis.url cannot be read (which
- * config_build has ruled out). */
-struct hub *hub_create(uv_loop_t *loop, const struct config *config, uint32_t workers,
-                       struct frame_stats *stats);
+/* Make a hub for `workers` workers; `tls` (NULL unless config_uses_tls) must outlive it. NULL: out
+ * of memory, or redis.url cannot be read (which config_build has ruled out). */
+struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struct redis_tls *tls,
+                       uint32_t workers, struct frame_stats *stats);
 
 /* The inbox in which worker w's requests arrive. */
 struct inbox *hub_inbox(struct hub *h, uint32_t w);

@@ -2,9 +2,11 @@
 #ifndef TICKERD_DAEMON_SERVER_H
 #define TICKERD_DAEMON_SERVER_H
 
+#include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/config.h"
 
-/* Run until a signal ends it. Returns the process' exit status. The config is borrowed. */
-int server_run(const struct config *config);
+/* Run until a signal ends it. Returns the process' exit status. The config is borrowed, and so is
+ * `tls`, which is NULL unless config_uses_tls. */
+int server_run(const struct config *config, const struct redis_tls *tls);
 
 #endif

@@ -1,5 +1,5 @@
 /* Redis Pub/Sub as a source (broker/source.h): RESP2 through hiredis' redisReader over a libuv
- * stream of our own (TCP, IPv6, DNS names, unix sockets). hiredis' async layer is not used: it
+ * stream of our own (TCP, IPv6, DNS names, unix sockets, TLS). hiredis' async layer is not used: it
  * aborts on push kinds it does not know, drops the connection on one refused SUBSCRIBE, and with
  * 0.14 never reconnects.
  *
@@ -11,17 +11,19 @@
 #include <uv.h>
 
 #include "tickerd/broker/source.h"
+#include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/addr.h"
 
 struct redis_options {
     const struct redis_url *url; /* read during the call only */
+    const struct redis_tls *tls; /* for rediss://, else NULL; must outlive the source */
     uint32_t ping_interval_ms;
     uint32_t ping_timeout_ms; /* also the deadline for connect and login */
     uint32_t backoff_max_ms;
 };
 
 /* Make a source on this loop. Call-backs get `ctx`; `events` must outlive the source.
- * Returns NULL when memory is out. Ends with ops->close. */
+ * Returns NULL when memory is out, or with rediss:// and no `tls`. Ends with ops->close. */
 struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *options,
                                    const struct source_events *events, void *ctx);
 

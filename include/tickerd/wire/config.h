@@ -49,6 +49,11 @@ struct config {
         size_t prefix_len;
         enum redis_mode mode;
         uint64_t linger_ms, ping_interval_ms, ping_timeout_ms, backoff_max_ms;
+        /* For rediss://; each "": none. */
+        struct {
+            char *ca, *cert, *key; /* paths of PEM files; owned */
+            char *server_name;     /* owned */
+        } tls;
     } redis;
     struct history_limits history;
     uint64_t history_total_bytes;
@@ -98,6 +103,9 @@ void config_destroy(struct config *c);
 
 /* The rule for a channel: the first whose glob matches, else rule_default. Never NULL. */
 const struct channel_rule *config_rule(const struct config *c, const char *name, size_t len);
+
+/* Whether any address of Redis is rediss://, so that redis.tls.* means something. */
+bool config_uses_tls(const struct config *c);
 
 /* Append the effective configuration as nested JSON that --config takes back, secrets included
  * only where `secrets` is true (else the URL's password is printed as "***"). */
