@@ -86,7 +86,7 @@ class Redis:
         return channels, self.command("PUBSUB", "NUMPAT")
 
 
-def _free_port():
+def free_port():
     """A TCP port below the ephemeral range, so that no outgoing connection takes it while the
     server that owns it is down."""
     while True:
@@ -105,7 +105,7 @@ class RedisServer:
     def __init__(self, *options, start=True):
         self.dir = tempfile.mkdtemp(prefix="tk-redis-")
         self.path = os.path.join(self.dir, "redis.sock")
-        self.port = _free_port()
+        self.port = free_port()
         self.options = options
         self.process = None
         self.control = None
@@ -131,7 +131,7 @@ class RedisServer:
                 self.process = spawn(argv, stdout=log, stderr=log)
             if self._answers():
                 return
-            self.port = _free_port()
+            self.port = free_port()
             argv[2] = self.port
         raise AssertionError("redis-server does not start:\n" + self.log())
 
