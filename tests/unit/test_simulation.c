@@ -17,36 +17,19 @@
 
 #include "checker.h"
 #include "prng.h"
+#include "sim_topics.h"
 #include "tickerd/base/log.h"
-#include "tickerd/wire/topic.h"
 #include "world.h"
 
 enum { SEEDS = 200, STEPS = 900, CLIENTS_MAX = 24, MESSAGE_BYTES = 60 };
 
-static const char *const channels[CHECKER_CHANNELS] = {"a",  "b",   "ab",  "abc",
-                                                       "ac", "b/x", "b/y", "\xc3\xa9"};
-static const char *const channel_urls[CHECKER_CHANNELS] = {"a",  "b",     "ab",    "abc",
-                                                           "ac", "b%2Fx", "b%2Fy", "%C3%A9"};
-
-static const struct {
-    const char *glob, *url;
-} patterns[] = {{"*", "*"},
-                {"a*", "a*"},
-                {"ab*", "ab*"},
-                {"a[bc]", "a%5Bbc%5D"},
-                {"b*", "b*"},
-                {"b/*", "b%2F*"},
-                {"b/[xz]", "b%2F%5Bxz%5D"},
-                {"?", "%3F"},
-                {"*c", "*c"}};
-
-enum { PATTERNS = sizeof patterns / sizeof patterns[0] };
+_Static_assert(CHECKER_CHANNELS == (int)SIM_CHANNELS, "they are the same");
 
 struct sim_client {
     struct world_client c;
     struct checker_client view;
     bool connected;
-    char url[400];
+    char url[SIM_URL];
 };
 
 struct sim {
@@ -98,20 +81,7 @@ static struct config *random_config(struct sim *s)
 
 static void choose_topics(struct sim *s, struct sim_client *cl)
 {
-    size_t len = (size_t)snprintf(cl->url, sizeof cl->url, "/events?");
-    for (size_t i = 1 + prng_below(&s->rng, 3); i > 0; i--) {
-        size_t p = prng_below(&s->rng, PATTERNS), c = prng_below(&s->rng, CHECKER_CHANNELS);
-        bool pattern = one_in(s, 2);
-        len += (size_t)snprintf(cl->url + len, sizeof cl->url - len, "%s=%s&",
-                                pattern ? "pattern" : "channel",
-                                pattern ? patterns[p].url : channel_urls[c]);
-        for (size_t k = 0; k < CHECKER_CHANNELS; k++) {
-            if (pattern ? glob_match(patterns[p].glob, strlen(patterns[p].glob), channels[k],
-                                     strlen(channels[k]))
-                        : k == c)
-                cl->view.matches[k] = true;
-        }
-    }
+    size_t len = sim_topics(&s->rng, cl->url, cl->view.matches);
     if (one_in(s, 3)) {
         cl->view.history = true;
         len += (size_t)snprintf(cl->url + len, sizeof cl->url - len, "history=%s&",
@@ -133,7 +103,7 @@ static struct sim *sim_create(uint64_t seed)
     struct sim *s = calloc(1, sizeof *s);
     assert_non_null(s);
     s->rng.state = seed;
-    checker_init(&s->checker, channels);
+    checker_init(&s->checker, sim_channels);
     struct config *config = random_config(s);
     s->checker.on_demand = config->redis.mode == REDIS_MODE_ON_DEMAND;
     size_t queue = one_in(s, 3) ? WORLD_QUEUE : 24 + prng_below(&s->rng, 60);
@@ -195,10 +165,10 @@ static void publish(struct sim *s)
     uint32_t channel = (uint32_t)prng_below(&s->rng, CHECKER_CHANNELS);
     char payload[200], data[CHECKER_TEXT];
     size_t kind = prng_below(&s->rng, 20);
-    (void)snprintf(data, sizeof data, "%s %zu", channels[channel], s->checker.count);
+    (void)snprintf(data, sizeof data, "%s %zu", sim_channels[channel], s->checker.count);
     (void)snprintf(payload, sizeof payload, "%s", data);
     if (kind < 4) { /* payloads that repeat, for they are no ids */
-        (void)snprintf(data, sizeof data, "%s again", channels[channel]);
+        (void)snprintf(data, sizeof data, "%s again", sim_channels[channel]);
         (void)snprintf(payload, sizeof payload, "%s", data);
     } else if (kind == 4) {
         (void)snprintf(payload, sizeof payload, "%-*s", MESSAGE_BYTES + 1, data);
@@ -206,7 +176,7 @@ static void publish(struct sim *s)
         (void)snprintf(payload, sizeof payload, "{\"data\":\"%s\",\"id\":\"p%zu\"}", data,
                        s->checker.count);
     }
-    size_t copies = world_send(&s->w, channels[channel], payload);
+    size_t copies = world_send(&s->w, sim_channels[channel], payload);
     (void)checker_published(&s->checker, channel, copies, strlen(payload) > MESSAGE_BYTES, data,
                             now(s));
 }

@@ -53,7 +53,12 @@ static void queue_finish(struct world_queue *q)
 
 static void begin_turn(struct world *r)
 {
-    assert_false(hubclock_turn(&r->registry.clock, r->mono, r->mono + WORLD_WALL, 77));
+    uint64_t wall = (uint64_t)((int64_t)r->mono + r->wall);
+    if (!hubclock_turn(&r->registry.clock, r->mono, wall, r->fresh_tag))
+        return;
+    assert_int_not_equal(r->fresh_tag, 0);
+    r->fresh_tag++;
+    registry_timeline(&r->registry);
 }
 
 static void end_turn(struct world *r)
@@ -231,12 +236,22 @@ static void worker_init(struct world *r, uint32_t index, size_t queue)
 
 void world_init(struct world *r, struct config *config, uint32_t workers, size_t queue)
 {
+    static const struct world_clock at = {1000 * WORLD_SECOND, WORLD_WALL, 0xabcdef01};
+    world_init_at(r, config, workers, queue, &at);
+    r->fresh_tag = 0;
+}
+
+void world_init_at(struct world *r, struct config *config, uint32_t workers, size_t queue,
+                   const struct world_clock *at)
+{
     memset(r, 0, sizeof *r);
     r->config = config;
-    r->mono = 1000 * WORLD_SECOND;
+    r->mono = at->mono;
+    r->wall = at->wall;
+    r->fresh_tag = at->tag + 1;
     fake_source_init(&r->source, &source_events, r);
     struct hubclock clock;
-    hubclock_init(&clock, r->mono, r->mono + WORLD_WALL, 0xabcdef01);
+    hubclock_init(&clock, r->mono, (uint64_t)((int64_t)r->mono + r->wall), at->tag);
     assert_int_equal(registry_init(&r->registry, config, workers, &r->source.source, &clock,
                                    &r->metrics, &r->stats),
                      ERR_OK);

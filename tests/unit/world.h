@@ -37,8 +37,10 @@ struct world {
     struct registry registry;
     struct metrics metrics;
     struct frame_stats stats;
-    uint64_t mono;    /* the time; the wall clock shows WORLD_WALL more */
-    uint64_t reached; /* as the hub published it at the end of its turn */
+    uint64_t mono;      /* the time */
+    int64_t wall;       /* the wall clock shows so much more; changing it is a step of the clock */
+    uint32_t fresh_tag; /* for the epoch after the next such step; 0: there must be none */
+    uint64_t reached;   /* as the hub published it at the end of its turn */
     struct world_worker workers[WORLD_WORKERS];
     uint32_t worker_count;
     /* Called for each message that reaches the hub, with the position it got; may be NULL. */
@@ -46,7 +48,14 @@ struct world {
     void *ctx;
 };
 
-#define WORLD_WALL (UINT64_C(1700000000) * 1000000)
+#define WORLD_WALL (INT64_C(1700000000) * 1000000)
+
+/* What an instance finds when it starts. Tags from `tag` on are its own, one for each epoch. */
+struct world_clock {
+    uint64_t mono;
+    int64_t wall; /* as in struct world */
+    uint32_t tag;
+};
 
 /* Defaults, but for `settings` (NULL-terminated, or NULL). To be changed by the test before
  * world_init. */
@@ -55,6 +64,9 @@ struct config *world_config(const char *const *settings);
 /* Takes over the configuration. The source is not connected yet, the workers have asked for their
  * marks but not got them. `queue` bounds each queue to a worker. */
 void world_init(struct world *r, struct config *config, uint32_t workers, size_t queue);
+/* The same, one of several instances: its clock and its tags are its own, and may be stepped. */
+void world_init_at(struct world *r, struct config *config, uint32_t workers, size_t queue,
+                   const struct world_clock *at);
 void world_finish(struct world *r);
 
 /* The same, connected and settled. */
