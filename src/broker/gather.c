@@ -144,22 +144,6 @@ static bool add_gap(struct walk *w, const struct gap *gap)
     return true;
 }
 
-static bool flush_gap(struct walk *w)
-{
-    const struct pending_gap *p = &w->gap;
-    if (!p->open)
-        return true;
-    const struct gap gap = {.channel = p->channel,
-                            .reason = p->reason,
-                            .from = w->position,
-                            .from_fp = w->fp,
-                            .to = p->to};
-    if (!add_gap(w, &gap))
-        return false;
-    w->gap.open = false;
-    return true;
-}
-
 /* ---- what a reader is not to see --------------------------------------------------------------
  */
 
@@ -242,7 +226,15 @@ static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, cons
 
 static void look_ahead(struct ahead *a, const struct walk *w)
 {
+    const struct pending_gap *p = &w->gap;
     a->count = 0;
+    if (p->open)
+        a->gaps[a->count++] = (struct gap){.channel = p->channel,
+                                           .reason = p->reason,
+                                           .from = w->position,
+                                           .from_fp = w->fp,
+                                           .to = p->to,
+                                           .ahead = true};
     for (size_t k = 0; k < w->cursor_count; k++) {
         const struct cursor *c = &w->cursors[k];
         for (uint32_t i = c->i; i < c->ring->count; i++) {
@@ -263,7 +255,8 @@ static uint32_t generation_of(const struct replica *r, const struct reader *read
     return sum;
 }
 
-/* Before an event goes out that a wide hole reaches over: tell of all losses up to that hole. */
+/* Before anything goes out that a wide hole reaches over: tell of all losses up to that hole, and
+ * of those in the gap that is being gathered. */
 static bool announce_ahead(struct walk *w)
 {
     struct ahead ahead;
@@ -280,12 +273,32 @@ static bool announce_ahead(struct walk *w)
         w->b->told = w->told;
         w->b->told_items = w->b->count;
     }
+    w->gap.open = false;
     w->wide = 0;
     return true;
 }
 
 /* ---- the walk ----------------------------------------------------------------------------------
  */
+
+static bool flush_gap(struct walk *w)
+{
+    const struct pending_gap *p = &w->gap;
+    if (!p->open)
+        return true;
+    /* Its id would be where it ends, which is beyond what else is missing before that. */
+    if (p->to < w->wide)
+        return announce_ahead(w);
+    const struct gap gap = {.channel = p->channel,
+                            .reason = p->reason,
+                            .from = w->position,
+                            .from_fp = w->fp,
+                            .to = p->to};
+    if (!add_gap(w, &gap))
+        return false;
+    w->gap.open = false;
+    return true;
+}
 
 static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, const struct hole *h)
 {
@@ -298,8 +311,12 @@ static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, co
     }
     bool melts = gap->open && (gap->ring == ring || gap->channel == NULL || h->channel == NULL ||
                                gap->to == seq || name_equal(gap->channel, h->channel));
-    if (gap->open && !melts && !flush_gap(w))
-        return false;
+    if (gap->open && !melts) {
+        if (!flush_gap(w))
+            return false;
+        if (hole_passes(w, seq, h)) /* it has been told ahead just now */
+            return true;
+    }
     if (!gap->open)
         *gap = (struct pending_gap){true, ring, h->channel, reason_of(w, h), seq};
     else if (!name_equal(gap->channel, h->channel))

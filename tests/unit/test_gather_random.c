@@ -142,21 +142,6 @@ struct model_gap {
     uint64_t to;
 };
 
-static void end_gap(struct world *w, struct buf *out, struct model_gap *g, struct reader *at)
-{
-    if (!g->open)
-        return;
-    const struct gap gap = {.channel = g->channel,
-                            .reason = g->reason,
-                            .from = at->position,
-                            .from_fp = at->fp,
-                            .to = g->to};
-    gap_encode(out, &w->rig.replica.timeline, &gap);
-    at->position = g->to;
-    at->fp = 0;
-    g->open = false;
-}
-
 /* The newest of these holes that begins before its place; 0: none. */
 static uint64_t newest_wide(const struct piece *pieces, size_t n)
 {
@@ -168,12 +153,14 @@ static uint64_t newest_wide(const struct piece *pieces, size_t n)
     return 0;
 }
 
-/* One gap for each channel that has holes up to there, ring by ring. */
-static void tell_ahead(struct world *w, struct buf *out, const struct piece *pieces, size_t n,
-                       uint64_t upto, const struct reader *at)
+/* One gap for each channel that has holes up to there, ring by ring, behind the one at hand. */
+static void tell_ahead(struct world *w, struct buf *out, const struct model_gap *g,
+                       const struct piece *pieces, size_t n, uint64_t upto, const struct reader *at)
 {
     struct gap gaps[CHANNELS + 1];
     size_t count = 0, k;
+    if (g->open)
+        gaps[count++] = (struct gap){g->channel, g->reason, at->position, g->to, at->fp, true};
     for (size_t order = 0; order <= VIEWS; order++) {
         for (size_t i = 0; i < n && entry_seq(pieces[i].entry) <= upto; i++) {
             if (pieces[i].order != order || !entry_is_hole(pieces[i].entry))
@@ -191,6 +178,30 @@ static void tell_ahead(struct world *w, struct buf *out, const struct piece *pie
         gap_encode(out, &w->rig.replica.timeline, &gaps[k]);
 }
 
+/* `pieces` is what comes after it. */
+static void end_gap(struct world *w, struct buf *out, struct model_gap *g,
+                    const struct piece *pieces, size_t n, uint64_t *told, struct reader *at)
+{
+    if (!g->open)
+        return;
+    uint64_t wide = newest_wide(pieces, n);
+    if (wide > *told) { /* its end is beyond what else is missing */
+        tell_ahead(w, out, g, pieces, n, wide, at);
+        *told = wide;
+        g->open = false;
+        return;
+    }
+    const struct gap gap = {.channel = g->channel,
+                            .reason = g->reason,
+                            .from = at->position,
+                            .from_fp = at->fp,
+                            .to = g->to};
+    gap_encode(out, &w->rig.replica.timeline, &gap);
+    at->position = g->to;
+    at->fp = 0;
+    g->open = false;
+}
+
 static void model_walk(struct world *w, struct reader at, struct buf *out)
 {
     static struct piece pieces[8192];
@@ -203,12 +214,12 @@ static void model_walk(struct world *w, struct reader at, struct buf *out)
         if (entry_is_hole(e) && seq <= told)
             continue;
         if (!entry_is_hole(e)) {
-            end_gap(w, out, &g, &at);
+            end_gap(w, out, &g, pieces + i, n - i, &told, &at);
             if (seq == at.position)
                 continue; /* the same from another view */
             uint64_t wide = newest_wide(pieces + i, n - i);
             if (wide > told) {
-                tell_ahead(w, out, pieces + i, n - i, wide, &at);
+                tell_ahead(w, out, &g, pieces + i, n - i, wide, &at);
                 told = wide;
             }
             size_t len = 0;
@@ -224,14 +235,16 @@ static void model_walk(struct world *w, struct reader at, struct buf *out)
         bool joins = g.open && (g.order == pieces[i].order || g.to == seq || channel == NULL ||
                                 g.channel == NULL || name_equal(g.channel, channel));
         if (!joins) {
-            end_gap(w, out, &g, &at);
+            end_gap(w, out, &g, pieces + i, n - i, &told, &at);
+            if (seq <= told)
+                continue;
             g = (struct model_gap){true, pieces[i].order, channel, e->u.hole->reason, seq};
         }
         if (!name_equal(g.channel, channel))
             g.channel = NULL;
         g.to = seq;
     }
-    end_gap(w, out, &g, &at);
+    end_gap(w, out, &g, pieces + n, 0, &told, &at);
 }
 
 /* ---- comparing ------------------------------------------------------------------------------- */
