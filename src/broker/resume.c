@@ -142,6 +142,16 @@ static void search_view(struct candidate *best, const struct view *v, uint32_t f
     }
 }
 
+/* A log that is being read anew may still bring what lies below the position reached. */
+static bool all_loaded(const struct sub *subs, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        if (!subs[k].view->loaded)
+            return false;
+    }
+    return true;
+}
+
 static struct resume from_foreign(const struct replica *r, const struct sub *subs, size_t count,
                                   const struct eventid *id, uint64_t window, uint64_t *looked)
 {
@@ -158,7 +168,8 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
         /* The other instance may have heard it a moment before this one. */
         struct resume where = unknown(r, subs, count);
         where.behind = seq + window > r->head;
-        *looked = r->head;
+        if (all_loaded(subs, count))
+            *looked = r->head;
         return where;
     }
     return at(r, subs, count, lo - 1, 0);

@@ -221,6 +221,27 @@ static void foreign_evicted_behind_a_loss(void **state)
     finish(&f);
 }
 
+/* A worker that fell behind reads its logs anew, one after the other: the position it has reached
+ * by one says nothing of what another will bring. */
+static void foreign_waits_for_a_log_that_is_read_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    start(&f);
+    struct id_text id = make_id(119 * S, TAG_FOREIGN, fingerprint(f.a, "1"));
+    uint64_t looked = 0;
+    f.va->loaded = false;
+    replica_reached(&f.rig.replica, 121 * S);
+    assert_true(
+        resume_from(&f.rig.replica, &f.subs[0], 1, id.text, EVENTID_LEN, W, &looked).behind);
+    frame(&f, f.a, 120 * S, "1");
+    f.va->loaded = true;
+    struct resume r = resume_from(&f.rig.replica, &f.subs[0], 1, id.text, EVENTID_LEN, W, &looked);
+    assert_false(r.behind || r.unknown);
+    assert_int_equal(r.position, 120 * S);
+    finish(&f);
+}
+
 static void publisher_ids(void **state)
 {
     (void)state;
@@ -356,6 +377,7 @@ int main(void)
         cmocka_unit_test(foreign_evicted),
         cmocka_unit_test(foreign_outages),
         cmocka_unit_test(foreign_evicted_behind_a_loss),
+        cmocka_unit_test(foreign_waits_for_a_log_that_is_read_anew),
         cmocka_unit_test(publisher_ids),
         cmocka_unit_test(first_connects),
         cmocka_unit_test(history_of_very_many_channels),
