@@ -155,19 +155,19 @@ static bool all_loaded(const struct sub *subs, size_t count)
 static struct resume from_foreign(const struct replica *r, const struct sub *subs, size_t count,
                                   const struct eventid *id, uint64_t window, uint64_t *looked)
 {
-    uint64_t seq = timeline_from_wall(&r->timeline, id->seq);
-    if (seq > r->head + window)
+    struct span seq = timeline_from_wall(&r->timeline, id->seq, r->head, window);
+    if (seq.hi > r->head + window)
         return unknown(r, subs, count);
-    uint64_t lo = seq > window ? seq - window : 1;
+    uint64_t lo = seq.lo > window ? seq.lo - window : 1;
     struct candidate best = {0, false};
     for (size_t k = 0; id->fp != 0 && k < count; k++)
-        search_view(&best, subs[k].view, id->fp, lo, seq + window, *looked);
+        search_view(&best, subs[k].view, id->fp, lo, seq.hi + window, *looked);
     if (best.seq != 0 && best.counts && !hole_between(&r->marks->ring, lo - 1, best.seq))
         return at(r, subs, count, best.seq, id->fp);
     if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1)) {
         /* The other instance may have heard it a moment before this one. */
         struct resume where = unknown(r, subs, count);
-        where.behind = seq + window > r->head;
+        where.behind = seq.hi + window > r->head;
         if (all_loaded(subs, count))
             *looked = r->head;
         return where;

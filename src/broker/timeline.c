@@ -29,9 +29,29 @@ bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64
     return false;
 }
 
-uint64_t timeline_from_wall(const struct timeline *t, uint64_t wall_us)
+static uint64_t in_epoch(const struct epoch *e, uint64_t wall_us)
 {
-    return wall_us - (uint64_t)t->epochs[t->count - 1].shift;
+    int64_t seq = (int64_t)wall_us - e->shift;
+    return seq < 0 ? 0 : (uint64_t)seq;
+}
+
+struct span timeline_from_wall(const struct timeline *t, uint64_t wall_us, uint64_t head,
+                               uint64_t slack)
+{
+    struct span found = {UINT64_MAX, 0};
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct epoch *e = &t->epochs[i];
+        uint64_t start = i == 0 ? 0 : e->start;
+        uint64_t end = i + 1 == t->count ? head : t->epochs[i + 1].start - 1;
+        uint64_t seq = in_epoch(e, wall_us);
+        if (seq + slack < start || seq > end + slack)
+            continue;
+        found.lo = seq < found.lo ? seq : found.lo;
+        found.hi = seq > found.hi ? seq : found.hi;
+    }
+    if (found.lo > found.hi) /* our clock never showed that time */
+        found.lo = found.hi = in_epoch(&t->epochs[t->count - 1], wall_us);
+    return found;
 }
 
 static void begin_epoch(struct hubclock *c, int64_t shift, uint32_t tag)

@@ -52,6 +52,14 @@ static void assert_resolves(const struct host *h, uint64_t seq)
     assert_int_equal(back, seq);
 }
 
+/* What a foreign id with this time may stand for, clocks being exact. */
+static void assert_from_wall(const struct host *h, uint64_t wall, uint64_t lo, uint64_t hi)
+{
+    struct span span = timeline_from_wall(&h->clock.line, wall, hubclock_now(&h->clock), 10);
+    assert_int_equal(span.lo, lo);
+    assert_int_equal(span.hi, hi);
+}
+
 static void shows_the_wall_clock(void **state)
 {
     (void)state;
@@ -67,7 +75,7 @@ static void shows_the_wall_clock(void **state)
     assert_int_equal(id.tag, 1);
     assert_int_equal(id.fp, 77);
     assert_resolves(&h, seq);
-    assert_int_equal(timeline_from_wall(&h.clock.line, WALL + 9), WALL + 9);
+    assert_from_wall(&h, WALL + 9, WALL + 9, WALL + 9);
     struct eventid foreign = {.seq = seq, .tag = 99};
     uint64_t out = 5;
     assert_false(timeline_resolve(&h.clock.line, &foreign, &out));
@@ -124,7 +132,8 @@ static void steps_begin_epochs(void **state)
         assert_int_equal(ids[i].tag, i + 1);
         assert_int_equal(ids[i].seq, h.wall + 1);
         assert_true(i == 0 || seqs[i] > seqs[i - 1]);
-        assert_int_equal(timeline_from_wall(&h.clock.line, h.wall), seqs[i] - 1);
+        /* Set back to before the start: it may also be an id from before this run. */
+        assert_from_wall(&h, h.wall, i >= 2 ? h.wall : seqs[i] - 1, seqs[i] - 1);
     }
     for (size_t i = 0; i < 4; i++) {
         struct eventid now = id_of(&h, seqs[i]);
@@ -132,6 +141,48 @@ static void steps_begin_epochs(void **state)
         assert_int_equal(now.tag, ids[i].tag);
         assert_resolves(&h, seqs[i]);
     }
+}
+
+/* Ids of another instance, whose clock was stepped as ours was. */
+static void foreign_times_around_a_step_forth(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    (void)turn(&h, SECOND);
+    h.wall += 3 * HOUR;
+    assert_true(turn(&h, SECOND));
+    (void)turn(&h, SECOND);
+    uint64_t now = WALL + 3 * SECOND;
+    assert_int_equal(hubclock_now(&h.clock), now);
+    assert_from_wall(&h, WALL - HOUR, WALL - HOUR, WALL - HOUR);
+    assert_from_wall(&h, WALL + SECOND, WALL + SECOND, WALL + SECOND);
+    assert_from_wall(&h, now + 3 * HOUR, now, now);
+    assert_from_wall(&h, now + 3 * HOUR - SECOND, now - SECOND, now - SECOND);
+    /* A time that was left out: rather too early than too late. */
+    assert_from_wall(&h, WALL + HOUR, WALL - 2 * HOUR, WALL - 2 * HOUR);
+    assert_from_wall(&h, now + 4 * HOUR, now + HOUR, now + HOUR); /* of the future */
+}
+
+static void foreign_times_around_a_step_back(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    (void)turn(&h, SECOND);
+    h.wall -= HOUR;
+    assert_true(turn(&h, 0));
+    uint64_t step = WALL + SECOND;
+    /* Before the step, the whole hour that is to come again has been once. */
+    assert_from_wall(&h, step - SECOND, step - SECOND, step - SECOND);
+    for (int i = 0; i < 3600; i++)
+        (void)turn(&h, SECOND);
+    /* By now it has been twice. */
+    assert_from_wall(&h, step - HOUR / 2, step - HOUR / 2, step + HOUR / 2);
+    for (int i = 0; i < 60; i++)
+        (void)turn(&h, SECOND);
+    assert_from_wall(&h, step + 30 * SECOND, step + HOUR + 30 * SECOND, step + HOUR + 30 * SECOND);
+    assert_from_wall(&h, step - 2 * HOUR, step - 2 * HOUR, step - 2 * HOUR);
 }
 
 static void forgets_the_oldest_epoch(void **state)
@@ -234,10 +285,16 @@ static void holds_at_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shows_the_wall_clock),       cmocka_unit_test(grows_strictly),
-        cmocka_unit_test(small_steps_change_nothing), cmocka_unit_test(steps_begin_epochs),
-        cmocka_unit_test(forgets_the_oldest_epoch),   cmocka_unit_test(stalls_keep_the_time_before),
-        cmocka_unit_test(steps_during_stalls),        cmocka_unit_test(holds_at_random),
+        cmocka_unit_test(shows_the_wall_clock),
+        cmocka_unit_test(grows_strictly),
+        cmocka_unit_test(small_steps_change_nothing),
+        cmocka_unit_test(steps_begin_epochs),
+        cmocka_unit_test(foreign_times_around_a_step_forth),
+        cmocka_unit_test(foreign_times_around_a_step_back),
+        cmocka_unit_test(forgets_the_oldest_epoch),
+        cmocka_unit_test(stalls_keep_the_time_before),
+        cmocka_unit_test(steps_during_stalls),
+        cmocka_unit_test(holds_at_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,8 +35,15 @@ struct eventid timeline_id(const struct timeline *t, uint64_t seq, uint32_t fp);
 /* The position an id of this instance stands for. False when its tag is none of ours. */
 bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64_t *seq);
 
-/* The position that wall-clock microseconds (a foreign id's seq) correspond to now. */
-uint64_t timeline_from_wall(const struct timeline *t, uint64_t wall_us);
+struct span {
+    uint64_t lo, hi;
+};
+
+/* The positions that wall-clock microseconds (a foreign id's seq) may stand for, if both clocks
+ * differ by `slack` at most. It is one position, unless the wall clock was set back: then the same
+ * time has been twice, and nothing in the id tells which is meant. */
+struct span timeline_from_wall(const struct timeline *t, uint64_t wall_us, uint64_t head,
+                               uint64_t slack);
 
 /* The hub's clock. */
 struct hubclock {

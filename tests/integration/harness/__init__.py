@@ -21,10 +21,11 @@ from .flood import Flood
 from .proc import cpu_seconds, fd_count, poll_until, rss_kib
 from .redis import Redis, RedisError, RedisServer
 from .sse import Event, SseParser
+from .wallclock import WallClock
 
 __all__ = [
     "BINARY", "Daemon", "EVENT_ID", "Event", "Flood", "ROOT", "Redis", "RedisError",
-    "RedisServer", "Response", "SANITIZER", "SseParser", "Stream", "broker_seq", "check_gap",
+    "RedisServer", "Response", "SANITIZER", "SseParser", "Stream", "WallClock", "broker_seq", "check_gap",
     "check_increasing", "cpu_seconds", "error_body", "fd_count", "numbers", "poll_until",
     "request", "rss_kib", "scaled", "settle", "subscribed",
 ]
