@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
 
@@ -12,6 +13,8 @@ enum {
     FILES_FOR_CLIENTS = 16, /* below that there is no point in starting */
     FILES_DEFAULT = 1024,
 };
+
+enum { TELL_US = 10 * US_PER_S };
 
 static size_t open_file_limit(void)
 {
@@ -42,6 +45,7 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
     size_t spare = room / 20 + 1; /* for answering those who find no room */
     atomic_init(&c->streams, 0);
     atomic_init(&c->connections, 0);
+    atomic_init(&c->told_us, 0);
     c->max_connections = room;
     c->max_streams = room - spare;
     if (clients > 0 && clients < c->max_streams)
@@ -60,4 +64,15 @@ bool capacity_enter(_Atomic size_t *count, size_t max)
 void capacity_leave(_Atomic size_t *count)
 {
     (void)atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+}
+
+void capacity_tell(struct capacity *c, uint64_t now_us)
+{
+    uint64_t told = atomic_load_explicit(&c->told_us, memory_order_relaxed);
+    if (told != 0 && now_us < told + TELL_US)
+        return;
+    if (atomic_compare_exchange_strong(&c->told_us, &told, now_us)) /* else another worker does */
+        log_warn("all %zu places for streams are taken: clients are told to come back later; raise "
+                 "limits.clients or the open-file limit (LimitNOFILE)",
+                 c->max_streams);
 }

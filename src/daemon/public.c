@@ -195,6 +195,7 @@ static void open_stream(struct exchange *x, const struct target *t)
         return;
     }
     if (!capacity_enter(&cap->streams, cap->max_streams)) {
+        capacity_tell(cap, clock_mono_us());
         refuse_for_now(x, t, "overloaded", "No room for another stream; come back later.");
         return;
     }
@@ -350,6 +351,7 @@ void public_accept(void *ctx, int fd)
     /* Closing at once is a network error to an EventSource, which then tries again. */
     if (!capacity_enter(&p->capacity->connections, p->capacity->max_connections)) {
         metrics_add(p->metrics, METRIC_REFUSED, 1);
+        capacity_tell(p->capacity, clock_mono_us());
         (void)close(fd);
         return;
     }

@@ -12,6 +12,7 @@ struct capacity {
     _Atomic size_t connections;
     size_t max_streams;
     size_t max_connections;
+    _Atomic uint64_t told_us; /* when the log last said that there is no room; 0: never */
 };
 
 /* Raise the soft open-file limit to the hard one and set the maxima: `clients` (limits.clients, 0:
@@ -23,5 +24,8 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
 /* Take one if there is room. Each true is to be followed by one capacity_leave. */
 bool capacity_enter(_Atomic size_t *count, size_t max);
 void capacity_leave(_Atomic size_t *count);
+
+/* Say in the log that somebody found no room: at once, and then every ten seconds at most. */
+void capacity_tell(struct capacity *c, uint64_t now_us);
 
 #endif
