@@ -118,7 +118,7 @@ $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(UNIT_HELP) $(LIB_OBJS)
 .SECONDARY:
 units: $(UNITS)
 
-BENCH := $(patsubst %,$(OUT)/bench/%,subscribers publisher floor)
+BENCH := $(patsubst %,$(OUT)/bench/%,subscribers publisher floor storm)
 
 $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(OUT)/tests/bench/tool.o
 	@mkdir -p $(@D)
