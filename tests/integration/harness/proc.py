@@ -12,7 +12,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def spawn(argv, *, stderr, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=None,
-          nofile=None, cwd=None):
+          nofile=None, cwd=None, pass_fds=()):
     """Start a process that the kernel kills when this one dies; `nofile` is its open-file limit."""
     parent = os.getpid()
 
@@ -24,7 +24,7 @@ def spawn(argv, *, stderr, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, 
             resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
 
     return subprocess.Popen([str(a) for a in argv], stdin=stdin, stdout=stdout, stderr=stderr,
-                            env=env, cwd=cwd, preexec_fn=in_child)
+                            env=env, cwd=cwd, preexec_fn=in_child, pass_fds=pass_fds)
 
 
 def end(process, timeout=5):
