@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Formatting, layers, clang-tidy and cppcheck over all our C, with the Makefile's own flags.
+# Formatting, layers, clang-tidy and cppcheck over all our C, with the Makefile's own flags; and
+# whether the tests and log lines that README.md names exist.
 # The last line is `N passed, N failed`, counted in checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -69,6 +70,7 @@ run 'layers (scripts/check-layers)' scripts/check-layers
 run "clang-format, ${#all[@]} files" check_format
 run 'cppcheck' check_cppcheck
 run "clang-tidy, $((${#sources[@]} + ${#tests[@]})) files" check_tidy
+run 'faults and their tests (scripts/check-faults)' scripts/check-faults
 run 'shell scripts' check_shell
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
