@@ -26,7 +26,11 @@ struct walk {
     uint64_t position;
     uint32_t fp;
     struct pending_gap gap;
-    uint64_t wide; /* the newest wide hole; 0: none ahead, or all are told */
+    const struct cursor *marks; /* of the cursors; NULL: none lies ahead */
+    uint64_t wide; /* the newest wide hole but for the marks; 0: none ahead, or all are told */
+    /* Beyond this more may be missing than holes say: of a subscription that is not confirmed, or
+     * of all in an outage that goes on. Without such, or once it is told, UINT64_MAX. */
+    uint64_t doubtful;
     struct told told;
 };
 
@@ -224,6 +228,28 @@ static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, cons
         g->to = seq;
 }
 
+/* The source works, but has not confirmed this subscription, though its clients have been let in:
+ * it may be refused. Whatever is published there is lost until it is, and other subscriptions'
+ * events would carry the client beyond that. */
+static bool unheard(const struct replica *r, const struct view *v)
+{
+    return r->upstream && !v->live;
+}
+
+/* What goes on being missed, up to now. */
+static void note_unheard(struct ahead *a, const struct walk *w)
+{
+    const struct hole outage = {.channel = NULL, .reason = GAP_UPSTREAM};
+    if (!w->r->upstream)
+        note_ahead(a, w, w->r->head, &outage);
+    for (size_t k = 0; k < w->reader->sub_count; k++) {
+        const struct view *v = w->reader->subs[k].view;
+        const struct hole h = {.channel = v->pattern ? NULL : v->topic, .reason = GAP_UPSTREAM};
+        if (unheard(w->r, v))
+            note_ahead(a, w, w->r->head, &h);
+    }
+}
+
 static void look_ahead(struct ahead *a, const struct walk *w)
 {
     const struct pending_gap *p = &w->gap;
@@ -245,6 +271,8 @@ static void look_ahead(struct ahead *a, const struct walk *w)
                 note_ahead(a, w, entry_seq(e), e->u.hole);
         }
     }
+    if (w->doubtful < UINT64_MAX)
+        note_unheard(a, w);
 }
 
 static uint32_t generation_of(const struct replica *r, const struct reader *reader)
@@ -255,11 +283,28 @@ static uint32_t generation_of(const struct replica *r, const struct reader *read
     return sum;
 }
 
-/* Before anything goes out that a wide hole reaches over: tell of all losses up to that hole, and
- * of those in the gap that is being gathered. */
-static bool announce_ahead(struct walk *w)
+/* The mark of an outage that had begun at this position; 0: none. Outages do not overlap: it can
+ * only be the next. */
+static uint64_t mark_over(const struct walk *w, uint64_t seq)
+{
+    const struct cursor *c = w->marks;
+    if (c == NULL || c->i == c->ring->count)
+        return 0;
+    const struct entry *e = ring_at(c->ring, c->i);
+    bool over = e->u.hole->first <= seq && seq < entry_seq(e);
+    return over && !hole_passes(w, entry_seq(e), e->u.hole) ? entry_seq(e) : 0;
+}
+
+/* Before the client's position becomes this, which holes reach over: tell of all losses up to
+ * those, and of those in the gap that is being gathered. */
+static bool announce_ahead(struct walk *w, uint64_t seq)
 {
     struct ahead ahead;
+    uint64_t mark = mark_over(w, seq);
+    if (mark > w->wide)
+        w->wide = mark;
+    if (w->doubtful < UINT64_MAX)
+        w->wide = w->r->head;
     look_ahead(&ahead, w);
     for (size_t k = 0; k < ahead.count; k++) {
         if (!add_gap(w, &ahead.gaps[k]))
@@ -274,6 +319,7 @@ static bool announce_ahead(struct walk *w)
         w->b->told_items = w->b->count;
     }
     w->gap.open = false;
+    w->doubtful = UINT64_MAX;
     w->wide = 0;
     return true;
 }
@@ -281,14 +327,20 @@ static bool announce_ahead(struct walk *w)
 /* ---- the walk ----------------------------------------------------------------------------------
  */
 
+/* Whether something older may be missing untold when the client's position becomes this. */
+static bool reaches_over(const struct walk *w, uint64_t seq)
+{
+    return seq < w->wide || seq > w->doubtful || mark_over(w, seq) > 0;
+}
+
 static bool flush_gap(struct walk *w)
 {
     const struct pending_gap *p = &w->gap;
     if (!p->open)
         return true;
     /* Its id would be where it ends, which is beyond what else is missing before that. */
-    if (p->to < w->wide)
-        return announce_ahead(w);
+    if (reaches_over(w, p->to))
+        return announce_ahead(w, p->to);
     const struct gap gap = {.channel = p->channel,
                             .reason = p->reason,
                             .from = w->position,
@@ -329,7 +381,7 @@ static bool visit_frame(struct walk *w, struct frame *f)
 {
     if (frame_hidden(w->reader, f))
         return true;
-    if (!flush_gap(w) || (f->seq < w->wide && !announce_ahead(w)))
+    if (!flush_gap(w) || (reaches_over(w, f->seq) && !announce_ahead(w, f->seq)))
         return false;
     size_t len;
     const char *bytes = frame_bytes(f, w->reader->format, w->b->stats, &len);
@@ -410,22 +462,32 @@ static void walk_many(struct walk *w)
     }
 }
 
-static void open_cursor(struct walk *w, const struct ring *ring)
+static const struct cursor *open_cursor(struct walk *w, const struct ring *ring)
 {
     uint64_t position = w->reader->position;
     if (ring_head(ring) <= position)
-        return;
-    w->cursors[w->cursor_count++] = (struct cursor){ring, ring_after(ring, position)};
-    if (ring->newest_wide > w->wide && ring->newest_wide > position)
-        w->wide = ring->newest_wide;
+        return NULL;
+    struct cursor *c = &w->cursors[w->cursor_count++];
+    *c = (struct cursor){ring, ring_after(ring, position)};
+    return c;
+}
+
+static void open_view(struct walk *w, const struct view *v)
+{
+    (void)open_cursor(w, &v->ring);
+    if (v->ring.newest_wide > w->wide && v->ring.newest_wide > w->reader->position)
+        w->wide = v->ring.newest_wide;
+    if (unheard(w->r, v))
+        w->doubtful = 0;
 }
 
 static void open_cursors(struct walk *w)
 {
     const struct reader *reader = w->reader;
-    open_cursor(w, &w->r->marks->ring);
+    w->doubtful = w->r->upstream ? UINT64_MAX : w->r->outage;
+    w->marks = open_cursor(w, &w->r->marks->ring);
     for (size_t k = 0; k < reader->sub_count; k++)
-        open_cursor(w, &reader->subs[k].view->ring);
+        open_view(w, reader->subs[k].view);
     if (reader->replay != NULL && reader->replay->told.upto > 0 &&
         reader->replay->told.generation == generation_of(w->r, reader))
         w->told = reader->replay->told;

@@ -23,6 +23,7 @@ void note_release(struct note *n)
         free(n->ref);
         break;
     case NOTE_EVICT:
+    case NOTE_MARK:
     case NOTE_LIVE:
     case NOTE_REFUSED:
     case NOTE_UPSTREAM:

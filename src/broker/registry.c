@@ -32,7 +32,7 @@ int registry_init(struct registry *r, const struct config *config, uint32_t work
         return ERR_NOMEM;
     }
     /* Whoever comes with an id from before this run may have missed something. */
-    if (ring_push_hole(&r->marks, hubclock_next(&r->clock), NULL, GAP_RESTART) != ERR_OK) {
+    if (ring_push_mark(&r->marks, hubclock_next(&r->clock), GAP_RESTART, 0) != ERR_OK) {
         registry_finish(r);
         return ERR_NOMEM;
     }
@@ -79,30 +79,25 @@ size_t registry_channels(const struct registry *r)
     return strmap_count(&r->channels);
 }
 
-static void add_mark(struct registry *r, enum gap_reason reason)
+/* Something is missing on all channels, but nothing before `first`. */
+static void add_mark(struct registry *r, enum gap_reason reason, uint64_t first)
 {
     uint64_t seq = hubclock_next(&r->clock);
-    if (ring_push_hole(&r->marks, seq, NULL, reason) != ERR_OK)
+    if (ring_push_mark(&r->marks, seq, reason, first) != ERR_OK)
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
     for (uint32_t w = 0; w < r->worker_count; w++) {
         const struct registry_worker *at = &r->workers[w];
         const struct interest *i = at->size > VIEW_MARKS ? at->interests[VIEW_MARKS] : NULL;
         if (i == NULL)
             continue;
-        struct note n = {.kind = NOTE_HOLE,
+        struct note n = {.kind = NOTE_MARK,
                          .arg = (uint8_t)reason,
                          .view = VIEW_MARKS,
                          .gen = i->gen,
-                         .seq = seq};
+                         .seq = seq,
+                         .first = first};
         registry_post(r, w, &n);
     }
-}
-
-/* One for each outage, before the first thing that comes after it. */
-static void mark_outage(struct registry *r)
-{
-    add_mark(r, GAP_UPSTREAM);
-    r->marked = true;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -188,6 +183,10 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
                       const char *channel, size_t channel_len, const char *payload,
                       size_t payload_len)
 {
+    /* The source is coming back, and not everything is subscribed to again. What it brings now
+     * would lie before what is still being lost, and give clients ids beyond it. */
+    if (!r->live)
+        return;
     size_t len = 0;
     const char *name =
         upstream_accept(&r->upstream, pattern, pattern_len, channel, channel_len, &len);
@@ -198,20 +197,18 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         metrics_add(r->metrics, METRIC_IGNORED_NAMES, 1);
         return;
     }
-    if (!r->marked) /* the source is coming back: what it lost comes before this */
-        mark_outage(r);
     struct channel *c = channel_get(r, name, len);
     if (c == NULL) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-        add_mark(r, GAP_EVICTED); /* nowhere else to note it */
+        add_mark(r, GAP_EVICTED, hubclock_now(&r->clock) + 1); /* nowhere else to note it */
         return;
     }
-    if (payload_len > r->config->limits.message_bytes) {
+    if (payload_len > r->config->limits.message_bytes)
         oversize(r, c, payload_len);
-        return;
-    }
-    uint32_t fp = eventid_fingerprint(channel, channel_len, payload, payload_len);
-    append(r, c, payload, payload_len, fp);
+    else
+        append(r, c, payload, payload_len,
+               eventid_fingerprint(channel, channel_len, payload, payload_len));
+    r->heard = hubclock_now(&r->clock);
 }
 
 /* ---- the source ------------------------------------------------------------------------------ */
@@ -256,10 +253,11 @@ static void forget_uncovered(struct registry *r, const struct upstream_topic *t)
 
 /* A hole in the views of all patterns under this one whose clients may have started without
  * waiting any longer. */
-static void confess_to_patterns(struct registry *r, const struct upstream_topic *t, uint64_t now)
+static void confess_to_patterns(struct registry *r, const struct upstream_topic *t)
 {
     size_t pos = 0;
     const struct head *h;
+    uint64_t now = hubclock_next(&r->clock);
     while (t->pattern && (h = strmap_next(&r->heads, &pos)) != NULL) {
         if (!concerns(t, h->bytes, h->len))
             continue;
@@ -275,9 +273,9 @@ static void confess_to_patterns(struct registry *r, const struct upstream_topic 
 
 /* A subscription is about to count: what nothing has covered until now may have missed something.
  * The channel may be covered by a pattern, and a pattern by a shorter one. */
-static void confess_late(struct registry *r, const struct upstream_topic *t, uint64_t now)
+static void confess_late(struct registry *r, const struct upstream_topic *t)
 {
-    confess_to_patterns(r, t, now); /* first: what follows is stamped later */
+    confess_to_patterns(r, t);
     size_t pos = 0;
     struct channel *c;
     while ((c = next_concerned(r, t, &pos)) != NULL) {
@@ -351,8 +349,8 @@ static void go_live(struct registry *r)
             channel_drop_if_empty(r, container_of(it, struct channel, lru));
         }
     }
-    if (!r->marked)
-        mark_outage(r);
+    /* One for each outage, before the first thing that follows it. */
+    add_mark(r, GAP_UPSTREAM, r->outage + 1);
     bool all = r->upstream.mode == REDIS_MODE_ALL;
     broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = all ? UPSTREAM_ALL : UPSTREAM_UP});
     refresh_all(r, !all);
@@ -372,11 +370,10 @@ void registry_acked(struct registry *r, enum source_sub kind, const char *name, 
     struct upstream_topic t;
     if (!upstream_find(&r->upstream, kind, name, len, &t))
         return;
-    uint64_t now = hubclock_next(&r->clock);
     /* While the source is coming back, the mark that will stand behind says all there is to say. */
-    if (on && r->marked)
-        confess_late(r, &t, now);
-    (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
+    if (on && r->live)
+        confess_late(r, &t);
+    (void)upstream_acked(&r->upstream, kind, name, len, on, hubclock_next(&r->clock), &t);
     if (!on)
         forget_uncovered(r, &t);
     if (r->live)
@@ -393,7 +390,13 @@ void registry_up(struct registry *r)
 
 void registry_down(struct registry *r)
 {
-    r->connected = r->live = r->marked = false;
+    /* What was not confirmed until now may have missed something already, before the last events
+     * of other channels; the mark of this outage will stand behind those. */
+    if (r->live && r->upstream.mode == REDIS_MODE_ON_DEMAND)
+        confess_late(r, &(const struct upstream_topic){.pattern = true, .name = ""});
+    if (r->live)
+        r->outage = r->heard;
+    r->connected = r->live = false;
     metrics_add(r->metrics, METRIC_OUTAGES, 1);
     upstream_down(&r->upstream);
     for (uint32_t w = 0; w < r->worker_count; w++) {
@@ -402,7 +405,7 @@ void registry_down(struct registry *r)
                 r->workers[w].interests[v]->live = false;
         }
     }
-    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = UPSTREAM_DOWN});
+    broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = UPSTREAM_DOWN, .seq = r->outage});
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
@@ -419,7 +422,8 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
     case NOTE_RESYNC: {
         r->workers[worker].stopped = false;
         send_timeline(r, worker);
-        struct note up = {.kind = NOTE_UPSTREAM, .arg = r->live ? UPSTREAM_UP : UPSTREAM_DOWN};
+        struct note up = {
+            .kind = NOTE_UPSTREAM, .arg = r->live ? UPSTREAM_UP : UPSTREAM_DOWN, .seq = r->outage};
         registry_post(r, worker, &up);
         break;
     }

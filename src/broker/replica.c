@@ -302,6 +302,8 @@ void replica_apply(struct replica *r, struct note *n)
     switch ((enum note_kind)n->kind) {
     case NOTE_UPSTREAM:
         r->upstream = n->arg != UPSTREAM_DOWN;
+        if (!r->upstream)
+            r->outage = n->seq;
         if (n->arg != UPSTREAM_UP)
             set_all_live(r, n->arg == UPSTREAM_ALL);
         break;

@@ -219,18 +219,13 @@ static void melt_first_two(struct ring *r)
 
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
 {
-    /* An oversize message was there and nowhere else; so was an outage, since what was lost by it
-     * came after all that had been heard. Of other reasons the beginning is not known. */
-    uint64_t first = reason == GAP_OVERSIZE || r->distinct ? seq : 0;
+    /* An oversize message was there and nowhere else. Of others the beginning is not known. */
+    uint64_t first = reason == GAP_OVERSIZE ? seq : 0;
     struct entry e = {.word = seq | ENTRY_HOLE,
                       .u = {.hole = hole_create(channel, reason, seq, first)}};
     if (e.u.hole == NULL)
         return ERR_NOMEM;
-    /* Too many to remember one by one: the oldest give way, since whether there was an outage
-     * between two positions is asked about recent ones. */
-    if (r->distinct && r->holes >= RING_DISTINCT_MAX)
-        melt_first_two(r);
-    struct entry *last = r->distinct ? NULL : hole_at_end(r, 0);
+    struct entry *last = hole_at_end(r, 0);
     bool same = last != NULL && last->u.hole->reason == reason &&
                 name_equal(last->u.hole->channel, channel);
     if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
@@ -238,6 +233,22 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
         *last = e;
         return ERR_OK;
     }
+    int err = push(r, e);
+    if (err != ERR_OK)
+        hole_destroy(e.u.hole);
+    return err;
+}
+
+int ring_push_mark(struct ring *r, uint64_t seq, enum gap_reason reason, uint64_t first)
+{
+    struct entry e = {.word = seq | ENTRY_HOLE,
+                      .u = {.hole = hole_create(NULL, reason, seq, first)}};
+    if (e.u.hole == NULL)
+        return ERR_NOMEM;
+    /* Too many to remember one by one: the oldest give way, since whether there was an outage
+     * between two positions is asked about recent ones. */
+    if (r->holes >= RING_DISTINCT_MAX)
+        melt_first_two(r);
     int err = push(r, e);
     if (err != ERR_OK)
         hole_destroy(e.u.hole);

@@ -100,6 +100,10 @@ void view_apply(struct view *v, struct note *n, uint64_t made)
             note_loss(v, n->seq, n->ref);
         name_unref(n->ref);
         break;
+    case NOTE_MARK:
+        if (ring_push_mark(&v->ring, n->seq, (enum gap_reason)n->arg, n->first) != ERR_OK)
+            note_loss(v, n->seq, NULL);
+        break;
     case NOTE_RESET:
         reset(v, n->ref);
         break;

@@ -128,6 +128,8 @@ void rig_init(struct rig *g)
     struct timeline t = make_timeline();
     rig_timeline(g, &t);
     rig_reset(g, g->replica.marks, NULL, 0);
+    struct note up = {.kind = NOTE_UPSTREAM, .arg = UPSTREAM_UP};
+    replica_apply(&g->replica, &up);
     rig_forget(g);
 }
 
@@ -196,7 +198,8 @@ void rig_live(struct rig *g, const struct view *v, bool live)
 
 void rig_mark(struct rig *g, uint64_t seq, enum gap_reason reason)
 {
-    rig_hole(g, g->replica.marks, seq, NULL, reason);
+    apply(g, g->replica.marks,
+          (struct note){.kind = NOTE_MARK, .seq = seq, .arg = (uint8_t)reason, .first = seq});
 }
 
 void rig_timeline(struct rig *g, const struct timeline *t)

@@ -154,7 +154,7 @@ struct cluster *cluster_create(uint64_t seed, enum cluster_family family, bool n
     s->naive = naive;
     s->judge.lenient = naive;
     s->judge.exactly = family == CLUSTER_CALM;
-    s->judge.strict = family != CLUSTER_DEMAND;
+    s->judge.strict = true;
     s->time = 1000 * WORLD_SECOND;
     struct config *defaults = world_config(NULL);
     s->settings.limits = defaults->limits;

@@ -108,6 +108,11 @@ static void write_down(struct hub_rig *h, uint32_t worker, const struct note *n)
         put_channel(out, n->ref);
         buf_printf(out, ":%s", gap_reason_text((enum gap_reason)n->arg));
         break;
+    case NOTE_MARK:
+        put_view(h, out, worker, "hole", n);
+        put_channel(out, NULL);
+        buf_printf(out, ":%s", gap_reason_text((enum gap_reason)n->arg));
+        break;
     case NOTE_RESET:
         put_reset(h, out, n);
         break;

@@ -424,9 +424,9 @@ static void test_one_outage_one_mark(void **state)
     (void)fake_source_serve(&h.source, 1); /* subscribed, but not everything is answered yet */
     hubrig_publish(&h, "a", "early");
     hubrig_publish(&h, "a", "early too");
-    hubrig_expect(&h, 0, "down hole0:*:upstream frame1:early frame1:early too");
+    hubrig_expect(&h, 0, "down"); /* the outage is not over: they are a part of it */
     hubrig_settle(&h);
-    hubrig_expect(&h, 0, "up-all");
+    hubrig_expect(&h, 0, "hole0:*:upstream up-all");
     hubrig_finish(&h);
 }
 
@@ -445,7 +445,9 @@ static void test_lost_again_before_it_is_up(void **state)
     fake_source_connect(&h.source);
     (void)fake_source_serve(&h.source, 1);
     hubrig_publish(&h, "a", "2");
-    hubrig_expect(&h, 0, "down hole0:*:upstream frame1:1 down hole0:*:upstream frame1:2");
+    hubrig_expect(&h, 0, "down down");
+    hubrig_settle(&h);
+    hubrig_expect(&h, 0, "hole0:*:upstream up-all");
     hubrig_finish(&h);
 }
 

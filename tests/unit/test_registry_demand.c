@@ -276,8 +276,8 @@ static void test_an_outage(void **state)
     hubrig_finish(&h);
 }
 
-/* Not everything is answered when the first messages come: the mark is theirs, and what is
- * confirmed behind it confesses for itself. */
+/* Not everything is answered when the first messages come. Were they relayed, their ids would stand
+ * beyond what is still being lost on other channels. */
 static void test_messages_while_coming_back(void **state)
 {
     (void)state;
@@ -293,12 +293,9 @@ static void test_messages_while_coming_back(void **state)
     (void)fake_source_serve(&h.source, 1);
     hubrig_publish(&h, "a", "1");
     hubrig_publish(&h, "b", "1");
-    bool a_first = strcmp(buf_cstr(&h.workers[0].text), "hole0:*:upstream frame1:1") == 0;
-    hubrig_expect(&h, 0, a_first ? "hole0:*:upstream frame1:1" : "hole0:*:upstream frame2:1");
+    hubrig_expect(&h, 0, "");
     hubrig_settle(&h);
-    hubrig_expect(&h, 0,
-                  a_first ? "hole2:b:upstream up live1:yes live2:yes"
-                          : "hole1:a:upstream up live1:yes live2:yes");
+    hubrig_expect(&h, 0, "hole0:*:upstream up live1:yes live2:yes");
     hubrig_finish(&h);
 }
 

@@ -184,7 +184,8 @@ static void distinct_holes_stay_apart(void **state)
     ring_init(&r);
     r.distinct = true;
     for (uint64_t s = 1; s <= RING_DISTINCT_MAX + 100; s++)
-        push_hole(&r, s * 10, NULL, GAP_UPSTREAM);
+        assert_int_equal(ring_push_mark(&r, s * 10, GAP_UPSTREAM, s * 10), ERR_OK);
+    assert_int_equal(r.newest_wide, 1010); /* the oldest, which has swallowed a hundred */
     assert_int_equal(r.holes, RING_DISTINCT_MAX);
     assert_int_equal(r.count, RING_DISTINCT_MAX);
     for (uint32_t i = 0; i < r.count; i++)

@@ -26,10 +26,12 @@ enum note_kind {
     NOTE_FRAME,    /* view, gen, ref: struct frame: append it */
     NOTE_EVICT,    /* view, gen, seq: the frame at seq left the log */
     NOTE_HOLE,     /* view, gen, seq, ref: struct name or NULL, arg: enum gap_reason */
+    NOTE_MARK,     /* view (VIEW_MARKS), gen, seq, arg: enum gap_reason, first: see struct hole */
     NOTE_RESET,    /* view, gen, ref: struct snapshot: this is the whole log */
     NOTE_LIVE,     /* view, gen, arg: whether the upstream subscription is confirmed */
     NOTE_REFUSED,  /* view, gen: no memory, or no room, for this view: send its clients away */
-    NOTE_UPSTREAM, /* arg: whether the upstream is live; UPSTREAM_ALL: every view is, too */
+    NOTE_UPSTREAM, /* arg: whether the upstream is live; UPSTREAM_ALL: every view is, too; seq: the
+                      last message before it was last lost */
     NOTE_TIMELINE, /* ref: struct timeline (from malloc) */
     /* worker to hub */
     NOTE_INTEREST, /* view, gen, ref: struct name: the topic; arg: whether it is a pattern */
@@ -48,7 +50,10 @@ struct note {
     uint32_t view;
     uint32_t gen;
     uint64_t seq;
-    void *ref;
+    union {
+        void *ref;
+        uint64_t first;
+    };
 };
 
 /* A whole log at one moment; made by malloc. */

@@ -44,7 +44,8 @@ struct registry {
     struct ring marks;  /* outages of the whole instance */
     bool connected;     /* the source is up */
     bool live;          /* and nothing that is published escapes us */
-    bool marked;        /* the last outage has its mark */
+    uint64_t heard;     /* the position of the last message */
+    uint64_t outage;    /* the same when it was last lost; 0: it has never been live */
     struct registry_worker *workers;
     uint32_t worker_count;
     struct buf scratch, block; /* for reading envelopes, for encoding */

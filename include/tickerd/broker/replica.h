@@ -43,8 +43,9 @@ struct replica {
     uint64_t evictions; /* NOTE_EVICTs applied: what says which hole is older than which client */
     struct replica_eviction *pending; /* owned; applied by replica_settle */
     size_t pending_count, pending_room;
-    bool upstream; /* the source is live */
-    bool resync;   /* NOTE_RESYNC is to be sent before anything else */
+    bool upstream;   /* the source is live */
+    uint64_t outage; /* the last message before it was last lost; 0: it has never been live */
+    bool resync;     /* NOTE_RESYNC is to be sent before anything else */
     const struct replica_events *events;
     void *ctx;
 };

@@ -91,8 +91,8 @@ struct ring {
     uint64_t newest_wide; /* the same of wide holes */
     uint64_t newest_cut;  /* the same of holes that cut */
     uint32_t generation;  /* how often ring_assign has replaced everything */
-    bool distinct;        /* holes that are pushed stand for one moment each. They do not melt but
-                             for the oldest, to keep within RING_DISTINCT_MAX */
+    bool distinct;        /* of marks: they do not melt but for the oldest, to keep within
+                             RING_DISTINCT_MAX */
 };
 
 /* How many outages an instance remembers one by one. */
@@ -131,11 +131,13 @@ static inline uint64_t ring_newest_hole(const struct ring *r)
  * ERR_NOMEM: nothing changed, the reference stays the caller's. */
 int ring_push_frame(struct ring *r, struct frame *f);
 
-/* Append a hole at a seq at or above all others. Takes a reference on channel. Unless the ring is
- * `distinct` it melts with a hole at the end of the same channel and reason, and with any once two
- * stand there.
+/* Append a hole at a seq at or above all others. Takes a reference on channel. It melts with a
+ * hole at the end of the same channel and reason, and with any once two stand there.
  * ERR_NOMEM: nothing changed. */
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason);
+
+/* The same for a ring that is `distinct`: all channels, and nothing before `first` is missing. */
+int ring_push_mark(struct ring *r, uint64_t seq, enum gap_reason reason, uint64_t first);
 
 /* The oldest and the newest frame, still owned by the ring, or NULL. */
 struct frame *ring_oldest(const struct ring *r);

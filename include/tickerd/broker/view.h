@@ -38,9 +38,9 @@ struct sub {
 struct view *view_create(struct name *topic, bool pattern, uint32_t id, uint32_t gen);
 void view_destroy(struct view *v);
 
-/* Apply a FRAME, EVICT, HOLE or RESET note, taking over what it owns; `made` is for the hole that
- * an eviction leaves. Memory running out while a frame is appended leaves a hole in its place or,
- * without memory for that either, empties the view: what is lost shows as a gap. */
+/* Apply a FRAME, EVICT, HOLE, MARK or RESET note, taking over what it owns; `made` is for the hole
+ * that an eviction leaves. Memory running out while a frame is appended leaves a hole in its place
+ * or, without memory for that either, empties the view: what is lost shows as a gap. */
 void view_apply(struct view *v, struct note *n, uint64_t made);
 
 /* Whether the frame at this position is still kept. */
