@@ -184,6 +184,32 @@ static void take_apart(struct parts *parts, const char *block, size_t len)
     }
 }
 
+/* Move past one line of this name. False: the next line is another, or not ended. */
+static bool skip_line(const char **at, const char *end, const char *name)
+{
+    size_t n = strlen(name);
+    if ((size_t)(end - *at) < n || memcmp(*at, name, n) != 0)
+        return false;
+    const char *stop = find(*at, end, '\n');
+    if (stop == end)
+        return false;
+    *at = stop + 1;
+    return true;
+}
+
+bool sse_block_valid(const char *block, size_t len, size_t id_len)
+{
+    const char *at = block, *end = block + len;
+    (void)skip_line(&at, end, name_event);
+    (void)skip_line(&at, end, name_retry);
+    const char *data = at;
+    while (skip_line(&at, end, name_data))
+        ;
+    const char *id = at;
+    return at > data && skip_line(&at, end, name_id) &&
+           (size_t)(at - id) == LINE_SIZE(name_id, id_len) && end - at == 1 && *at == '\n';
+}
+
 static void json_string(struct buf *out, const char *s, size_t len)
 {
     buf_byte(out, '"');

@@ -304,6 +304,37 @@ static void expect_member(const json_t *root, const char *key, const struct sse_
 }
 
 /* Both forms of an event, each through the decoder, say the same. */
+static void knows_its_own_blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *block;
+        size_t id_len;
+        bool valid;
+    } cases[] = {
+        {"data: a\nid: 12\n\n", 2, true},
+        {"event: e\nretry: 5\ndata: a\ndata: \nid: \n\n", 0, true},
+        {"data: a\nid: 12\n\n", 1, false},
+        {"data: a\nid: 12\n\n", 3, false},
+        {"data: a\n\n", 0, false},
+        {"id: 12\n\n", 2, false},
+        {"data: a\nid: 12\n", 2, false},
+        {"data: a\nid: 12", 2, false},
+        {"data: a\nid: 12\n\n\n", 2, false},
+        {"data: a\nid: 12\n\ndata: b\n", 2, false},
+        {"data: a\nevent: e\nid: 12\n\n", 2, false},
+        {"data: a\nid: 1\ndata: b\nid: 12\n\n", 2, false},
+        {"retry: 5\nevent: e\ndata: a\nid: 12\n\n", 2, false},
+        {": a\ndata: a\nid: 12\n\n", 2, false},
+        {"data:a\nid: 12\n\n", 2, false},
+        {"", 0, false},
+        {"\n", 0, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(sse_block_valid(cases[i].block, strlen(cases[i].block), cases[i].id_len),
+                         cases[i].valid);
+}
+
 static void json_form_says_the_same(void **state)
 {
     (void)state;
@@ -321,6 +352,7 @@ static void json_form_says_the_same(void **state)
         e.event = prng_below(&r, 2) == 0 ? "up\"date" : NULL;
         e.event_len = e.event == NULL ? 0 : strlen(e.event);
         (void)sse_encode(&block, &e);
+        assert_true(sse_block_valid(block.data, block.len, e.id_len));
         sse_encode_json(&json, block.data, block.len, channel.p, channel.len);
         sse_decoder_init(&plain);
         sse_decoder_init(&wrapped);
@@ -347,10 +379,15 @@ static void json_form_says_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_bytes),        cmocka_unit_test(field_order),
-        cmocka_unit_test(appends_and_counts), cmocka_unit_test(decoder_follows_the_text),
-        cmocka_unit_test(round_trips),        cmocka_unit_test(long_lines),
-        cmocka_unit_test(json_form),          cmocka_unit_test(json_form_says_the_same),
+        cmocka_unit_test(exact_bytes),
+        cmocka_unit_test(field_order),
+        cmocka_unit_test(appends_and_counts),
+        cmocka_unit_test(decoder_follows_the_text),
+        cmocka_unit_test(round_trips),
+        cmocka_unit_test(long_lines),
+        cmocka_unit_test(knows_its_own_blocks),
+        cmocka_unit_test(json_form),
+        cmocka_unit_test(json_form_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

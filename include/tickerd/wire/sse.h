@@ -3,6 +3,7 @@
 #ifndef TICKERD_WIRE_SSE_H
 #define TICKERD_WIRE_SSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,10 @@ struct sse_event {
 /* Append the event as one block. Returns the number of U+FFFD put in for invalid UTF-8. A failed
  * allocation shows in out->failed. */
 size_t sse_encode(struct buf *out, const struct sse_event *event);
+
+/* Whether these bytes are a block as sse_encode makes them, with an id of `id_len` bytes: what
+ * sse_encode_json relies on. */
+bool sse_block_valid(const char *block, size_t len, size_t id_len);
 
 /* Append the `format=json` form of a block that sse_encode made: no event line, and one data line
  * {"channel":…,"id":…,"event":…,"data":"…"} where `data` is what event.data would be and `event`
