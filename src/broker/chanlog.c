@@ -33,20 +33,47 @@ static bool too_old(const struct frame *f, const struct history_limits *limits, 
     return limits->age_ms > 0 && now > f->seq && now - f->seq > limits->age_ms * US_PER_MS;
 }
 
-int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limits *limits,
-                   chanlog_evicted *evicted, void *ctx)
+static void add_up(struct chanlog *l, const struct frame *f)
 {
-    uint64_t now = f->seq;
-    if (ring_push_frame(&l->ring, f) != ERR_OK)
-        return ERR_NOMEM;
     l->bytes += f->len;
     l->cost += frame_cost(f);
+}
+
+/* Evict down to the limits; the newest frame stays. */
+static void trim(struct chanlog *l, const struct history_limits *limits, uint64_t now,
+                 chanlog_evicted *evicted, void *ctx)
+{
     while (ring_frames(&l->ring) > 1 &&
            (ring_frames(&l->ring) > limits->events || l->bytes > limits->bytes ||
             too_old(ring_oldest(&l->ring), limits, now))) {
         if (chanlog_evict(l, now, evicted, ctx) == 0)
             break; /* no memory for a hole: the bound gives way, nothing is lost unsaid */
     }
+}
+
+int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limits *limits,
+                   chanlog_evicted *evicted, void *ctx)
+{
+    if (ring_push_frame(&l->ring, f) != ERR_OK)
+        return ERR_NOMEM;
+    add_up(l, f);
+    trim(l, limits, f->seq, evicted, ctx);
+    return ERR_OK;
+}
+
+int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count,
+                    const struct history_limits *limits, uint64_t now, chanlog_evicted *evicted,
+                    void *ctx)
+{
+    if (ring_assign(&l->ring, entries, count) != ERR_OK)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < l->ring.count; i++) {
+        const struct entry *e = ring_at(&l->ring, i);
+        if (!entry_is_hole(e))
+            add_up(l, e->u.frame);
+    }
+    trim(l, limits, now, evicted, ctx);
+    chanlog_expire(l, limits, now, evicted, ctx);
     return ERR_OK;
 }
 

@@ -351,6 +351,7 @@ static void go_live(struct registry *r)
     }
     /* One for each outage, before the first thing that follows it. */
     add_mark(r, GAP_UPSTREAM, r->outage + 1);
+    r->upstream.resumed = false;
     bool all = r->upstream.mode == REDIS_MODE_ALL;
     broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = all ? UPSTREAM_ALL : UPSTREAM_UP});
     refresh_all(r, !all);

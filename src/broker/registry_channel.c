@@ -80,12 +80,11 @@ static int confess(struct registry *r, struct channel *c)
     return ring_push_hole(&c->log.ring, seq, c->name, reason);
 }
 
-struct channel *channel_get(struct registry *r, const char *name, size_t len)
+/* A channel with an empty log, known to the registry by its name only. NULL: there is one, or
+ * memory is out. */
+static struct channel *make(struct registry *r, const char *name, size_t len)
 {
-    struct channel *c = strmap_get(&r->channels, name, len);
-    if (c != NULL)
-        return c;
-    c = calloc(1, sizeof *c);
+    struct channel *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     chanlog_init(&c->log);
@@ -98,14 +97,44 @@ struct channel *channel_get(struct registry *r, const char *name, size_t len)
         return NULL;
     }
     c->rule = config_rule(r->config, name, len);
-    if (strmap_put(&r->channels, c->name->bytes, len, c) != ERR_OK || confess(r, c) != ERR_OK ||
-        interests_join(r, c) != ERR_OK) {
+    if (strmap_put(&r->channels, c->name->bytes, len, c) == ERR_OK)
+        return c;
+    name_unref(c->name);
+    free(c);
+    return NULL;
+}
+
+struct channel *channel_get(struct registry *r, const char *name, size_t len)
+{
+    struct channel *c = strmap_get(&r->channels, name, len);
+    if (c != NULL)
+        return c;
+    c = make(r, name, len);
+    if (c == NULL)
+        return NULL;
+    if (confess(r, c) != ERR_OK || interests_join(r, c) != ERR_OK) {
         channel_destroy(r, c);
         return NULL;
     }
     list_push(&r->sweep, &c->sweep);
     channel_touch(r, c);
     return c;
+}
+
+int channel_restore(struct registry *r, const char *name, size_t len, struct channel **out)
+{
+    if (strmap_get(&r->channels, name, len) != NULL)
+        return ERR_EXISTS;
+    *out = make(r, name, len);
+    if (*out == NULL)
+        return ERR_NOMEM;
+    list_push(&r->sweep, &(*out)->sweep);
+    return ERR_OK;
+}
+
+bool channel_remembers(const struct channel *c)
+{
+    return remembers(c);
 }
 
 static void tell(struct registry *r, const struct channel *c, const struct note *what)

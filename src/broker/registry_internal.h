@@ -49,6 +49,13 @@ void registry_post(struct registry *r, uint32_t worker, struct note *n);
 /* Find a channel, or make it with what is known of its past. NULL: out of memory. */
 struct channel *channel_get(struct registry *r, const char *name, size_t len);
 
+/* Make a channel whose log, still empty, is to be filled with what is known of its past. No
+ * interest is joined: there is none yet. ERR_NOMEM, or ERR_EXISTS if it is there. */
+int channel_restore(struct registry *r, const char *name, size_t len, struct channel **out);
+
+/* Whether the log says anything that a new one would not. */
+bool channel_remembers(const struct channel *c);
+
 /* Free a channel and its log; it must have no interest. */
 void channel_destroy(struct registry *r, struct channel *c);
 

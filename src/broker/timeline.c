@@ -23,7 +23,7 @@ bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64
         const struct epoch *e = &t->epochs[i - 1];
         if (e->tag == id->tag) {
             *seq = id->seq - (uint64_t)e->shift;
-            return true;
+            return i == t->count || *seq < t->epochs[i].start;
         }
     }
     return false;
@@ -72,6 +72,25 @@ void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint3
     c->line.epochs[0].start = 0;
 }
 
+static bool stepped(const struct hubclock *c, int64_t shift)
+{
+    int64_t off = shift - c->line.epochs[c->line.count - 1].shift;
+    return off > TIMELINE_STEP_US || off < -TIMELINE_STEP_US;
+}
+
+void hubclock_resume(struct hubclock *c, const struct timeline *line, uint64_t last,
+                     uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag)
+{
+    int64_t now = (int64_t)wall_us - line->epochs[line->count - 1].shift;
+    if (now < (int64_t)last)
+        now = (int64_t)last;
+    *c = (struct hubclock){.line = *line, .base = now - (int64_t)mono_us, .last = (uint64_t)now};
+    c->last_turn = c->last;
+    int64_t shift = (int64_t)wall_us - now;
+    if (stepped(c, shift))
+        begin_epoch(c, shift, fresh_tag);
+}
+
 bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag)
 {
     uint64_t now = (uint64_t)((int64_t)mono_us + c->base);
@@ -81,8 +100,7 @@ bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint3
     if (now > c->last && now >= c->hold)
         c->last = now;
     int64_t shift = (int64_t)wall_us - (int64_t)now;
-    int64_t off = shift - c->line.epochs[c->line.count - 1].shift;
-    if (off <= TIMELINE_STEP_US && off >= -TIMELINE_STEP_US)
+    if (!stepped(c, shift))
         return false;
     begin_epoch(c, shift, fresh_tag);
     return true;

@@ -12,6 +12,7 @@ struct upsub {
     bool ending; /* unsubscribed, and the source has not confirmed yet */
     uint32_t users;
     uint64_t since;     /* position of the acknowledgement */
+    uint64_t held;      /* the same in an earlier run; 0: none */
     uint64_t unused_us; /* since when it lingers */
     struct link linger; /* in `lingering`, or in `ended` while `ending` */
     char *wire;         /* what the source calls it; owned */
@@ -207,6 +208,56 @@ int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t le
     return ERR_OK;
 }
 
+/* Nobody uses the subscription. At most so many may linger. */
+static void leave_lingering(struct upstream *u, struct upsub *s, uint64_t now_us)
+{
+    s->unused_us = now_us;
+    list_push(&u->lingering, &s->linger);
+    u->lingering_count++;
+    if (u->lingering_count > UPSTREAM_LINGER_MAX)
+        end(u, container_of(list_first(&u->lingering), struct upsub, linger));
+}
+
+static void visit(const struct upsub *s, upstream_visit *each, void *ctx)
+{
+    struct upstream_held held = {.topic = {s->pattern, s->topic, s->len},
+                                 .since = s->acked ? s->since : 0};
+    each(ctx, &held);
+}
+
+static void each_in_use(const struct strmap *map, upstream_visit *each, void *ctx)
+{
+    size_t pos = 0;
+    const struct upsub *s;
+    while ((s = strmap_next(map, &pos)) != NULL) {
+        if (s->users > 0)
+            visit(s, each, ctx);
+    }
+}
+
+void upstream_each(const struct upstream *u, upstream_visit *each, void *ctx)
+{
+    list_each(&u->lingering, it) {
+        visit(container_of(it, struct upsub, linger), each, ctx);
+    }
+    each_in_use(&u->channels, each, ctx);
+    each_in_use(&u->patterns, each, ctx); /* last: each of them covers many channels */
+}
+
+void upstream_keep(struct upstream *u, const struct upstream_held *held, uint64_t now_us)
+{
+    const struct upstream_topic *t = &held->topic;
+    if (u->mode == REDIS_MODE_ALL || strmap_get(map_of(u, t->pattern), t->name, t->len) != NULL)
+        return;
+    struct upsub *s =
+        !t->pattern || room_for_pattern(u) ? add(u, t->pattern, t->name, t->len) : NULL;
+    if (s == NULL)
+        return;
+    s->held = held->since;
+    u->resumed = true;
+    leave_lingering(u, s, now_us);
+}
+
 void upstream_unwant(struct upstream *u, bool pattern, const char *topic, size_t len,
                      uint64_t now_us)
 {
@@ -217,11 +268,7 @@ void upstream_unwant(struct upstream *u, bool pattern, const char *topic, size_t
     struct upsub *s = strmap_get(map_of(u, pattern), topic, len);
     if (s == NULL || s->users == 0 || --s->users > 0)
         return;
-    s->unused_us = now_us;
-    list_push(&u->lingering, &s->linger);
-    u->lingering_count++;
-    if (u->lingering_count > UPSTREAM_LINGER_MAX)
-        end(u, container_of(list_first(&u->lingering), struct upsub, linger));
+    leave_lingering(u, s, now_us);
 }
 
 void upstream_tick(struct upstream *u, uint64_t now_us)
@@ -297,7 +344,7 @@ bool upstream_acked(struct upstream *u, enum source_sub kind, const char *name, 
     if (s == NULL)
         return false;
     s->acked = on;
-    s->since = now;
+    s->since = u->resumed && s->held > 0 ? s->held : now;
     *topic = (struct upstream_topic){s->pattern, s->topic, s->len};
     return true;
 }

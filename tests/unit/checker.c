@@ -197,7 +197,7 @@ static bool justified(const struct checker *k, const struct checker_client *c, c
         return c->unknown;
     if (strstr(data, "\"unsubscribed\"") != NULL)
         return k->on_demand;
-    if (strstr(data, "\"upstream\"") == NULL)
+    if (strstr(data, "\"upstream\"") == NULL && strstr(data, "\"restart\"") == NULL)
         return false;
     for (size_t i = 0; i < k->outage_count; i++) {
         if (k->outages[i].to > c->position && k->outages[i].from < to)

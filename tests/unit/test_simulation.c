@@ -39,6 +39,8 @@ struct sim {
     struct sim_client clients[CLIENTS_MAX];
     size_t client_count;
     const struct sim_client *guilty; /* whose stream broke a promise */
+    bool restarting;                 /* in this run it happens */
+    size_t restarts, stale;
 };
 
 /* In place of the system's, so that the order in maps is the same in each run of a seed. */
@@ -110,6 +112,7 @@ static struct sim *sim_create(uint64_t seed)
     world_init(&s->w, config, 1 + (uint32_t)prng_below(&s->rng, WORLD_WORKERS), queue);
     s->w.stamped = stamped;
     s->w.ctx = s;
+    s->restarting = one_in(s, 3);
     s->client_count = 1 + prng_below(&s->rng, CLIENTS_MAX);
     for (size_t i = 0; i < s->client_count; i++)
         choose_topics(s, &s->clients[i]);
@@ -181,9 +184,28 @@ static void publish(struct sim *s)
                             now(s));
 }
 
+/* The instance stops and starts again with what it saved. */
+static void restart(struct sim *s)
+{
+    for (size_t i = 0; i < s->client_count; i++) {
+        if (s->clients[i].connected)
+            cut(s, &s->clients[i]);
+    }
+    s->stale += metrics_get(&s->w.metrics, METRIC_STALE);
+    checker_lost(&s->checker, now(s));
+    if (one_in(s, 3)) /* the clock goes back meanwhile */
+        s->w.wall -= (int64_t)prng_below(&s->rng, 3000000);
+    world_restart(&s->w, one_in(s, 3) ? 0 : prng_below(&s->rng, 2000000));
+    s->restarts++;
+}
+
 static void step_source(struct sim *s)
 {
     size_t kind = prng_below(&s->rng, 60);
+    if ((kind == 10 || kind == 11) && s->restarting) {
+        restart(s);
+        return;
+    }
     if (kind == 0 && s->w.source.connected) {
         checker_lost(&s->checker, now(s));
         fake_source_lose(&s->w.source, 0);
@@ -279,7 +301,7 @@ static void settle(struct sim *s)
     }
 }
 
-static void run(uint64_t seed, size_t totals[3])
+static void run(uint64_t seed, size_t totals[4])
 {
     struct sim *s = sim_create(seed);
     fake_source_connect(&s->w.source);
@@ -294,7 +316,8 @@ static void run(uint64_t seed, size_t totals[3])
                  s->guilty == NULL ? "the hub" : s->guilty->url, s->checker.error);
     totals[0] += s->checker.events;
     totals[1] += s->checker.gaps;
-    totals[2] += metrics_get(&s->w.metrics, METRIC_STALE);
+    totals[2] += s->stale + metrics_get(&s->w.metrics, METRIC_STALE);
+    totals[3] += s->restarts;
     for (size_t i = 0; i < s->client_count; i++)
         cut(s, &s->clients[i]);
     world_finish(&s->w);
@@ -307,15 +330,17 @@ static void test_nothing_is_lost_in_silence(void **state)
     (void)state;
     const char *one = getenv("TICKERD_SEED"), *many = getenv("TICKERD_SEEDS");
     uint64_t seeds = many == NULL ? SEEDS : strtoull(many, NULL, 10);
-    size_t totals[3] = {0, 0, 0};
+    size_t totals[4] = {0, 0, 0, 0};
     if (one != NULL) {
         run(strtoull(one, NULL, 10), totals);
         return;
     }
     for (uint64_t seed = 1; seed <= seeds; seed++)
         run(seed, totals);
-    print_message("%zu events, %zu gaps, %zu overflows\n", totals[0], totals[1], totals[2]);
-    assert_true(totals[0] > 1000 && totals[1] > 1000 && totals[2] > seeds / 10);
+    print_message("%zu events, %zu gaps, %zu overflows, %zu restarts\n", totals[0], totals[1],
+                  totals[2], totals[3]);
+    assert_true(totals[0] > 1000 && totals[1] > 1000 && totals[2] > seeds / 10 &&
+                totals[3] > seeds / 10);
 }
 
 int main(void)

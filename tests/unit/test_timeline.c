@@ -250,6 +250,61 @@ static void steps_during_stalls(void **state)
     assert_resolves(&h, second);
 }
 
+/* Stop, and start again with clocks of any kind. */
+static void resume(struct host *h, uint64_t mono, uint64_t wall)
+{
+    struct timeline line = h->clock.line;
+    uint64_t last = hubclock_now(&h->clock);
+    h->mono = mono;
+    h->wall = wall;
+    hubclock_resume(&h->clock, &line, last, mono, wall, h->tag + 1);
+    h->tag = h->clock.line.epochs[h->clock.line.count - 1].tag;
+    assert_true(hubclock_now(&h->clock) >= last);
+}
+
+static void resumes_where_it_stopped(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    uint64_t first = hubclock_next(&h.clock);
+    resume(&h, 3, h.wall + HOUR); /* after a reboot, an hour later */
+    assert_int_equal(h.tag, 1);
+    assert_int_equal(hubclock_now(&h.clock), WALL + HOUR);
+    assert_false(turn(&h, 100000));
+    uint64_t second = hubclock_next(&h.clock);
+    assert_int_equal(second, WALL + HOUR + 100001);
+    resume(&h, 9 * HOUR, h.wall - SECOND / 2); /* a little back: the ids run ahead, as in a turn */
+    assert_int_equal(h.tag, 1);
+    assert_int_equal(hubclock_next(&h.clock), second + 1);
+    resume(&h, 9 * HOUR, h.wall - 2 * HOUR);
+    assert_int_equal(h.tag, 2);
+    uint64_t third = hubclock_next(&h.clock);
+    assert_int_equal(third, second + 2);
+    assert_int_equal(id_of(&h, third).tag, 2);
+    assert_int_equal(id_of(&h, third).seq, h.wall + 1);
+    assert_resolves(&h, first);
+    assert_resolves(&h, second);
+    assert_resolves(&h, third);
+    assert_false(turn(&h, 100000));
+}
+
+/* What is shown under a tag whose epoch had ended by then was never given by this instance. */
+static void ids_beyond_their_epoch_are_not_ours(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    uint64_t last = hubclock_next(&h.clock), seq;
+    resume(&h, h.mono, h.wall - HOUR);
+    struct eventid id = {.seq = last, .tag = 1};
+    assert_true(timeline_resolve(&h.clock.line, &id, &seq));
+    id.seq = last + 1;
+    assert_false(timeline_resolve(&h.clock.line, &id, &seq));
+    id.seq = last + 5 * HOUR;
+    assert_false(timeline_resolve(&h.clock.line, &id, &seq));
+}
+
 static void holds_at_random(void **state)
 {
     (void)state;
@@ -266,6 +321,8 @@ static void holds_at_random(void **state)
             h.wall += prng_below(&rng, 10 * HOUR);
         else if (dice == 1)
             h.wall -= prng_below(&rng, 10 * HOUR);
+        else if (dice == 3)
+            resume(&h, prng_below(&rng, 100 * HOUR), h.wall + prng_below(&rng, HOUR) - HOUR / 2);
         (void)turn(&h, dice == 2 ? prng_below(&rng, 5 * SECOND) : prng_below(&rng, 400));
         for (size_t n = prng_below(&rng, 4); n > 0; n--) {
             uint64_t seq = hubclock_next(&h.clock);
@@ -293,6 +350,8 @@ int main(void)
         cmocka_unit_test(foreign_times_around_a_step_back),
         cmocka_unit_test(forgets_the_oldest_epoch),
         cmocka_unit_test(stalls_keep_the_time_before),
+        cmocka_unit_test(resumes_where_it_stopped),
+        cmocka_unit_test(ids_beyond_their_epoch_are_not_ours),
         cmocka_unit_test(steps_during_stalls),
         cmocka_unit_test(holds_at_random),
     };

@@ -11,6 +11,7 @@
 
 #include "config_util.h"
 #include "tickerd/base/err.h"
+#include "tickerd/broker/saved.h"
 #include "world.h"
 
 /* ---- queues ---------------------------------------------------------------------------------- */
@@ -276,6 +277,44 @@ void world_finish(struct world *r)
     fake_source_finish(&r->source);
     assert_int_equal(r->stats.extra_bytes, 0);
     config_destroy(r->config);
+}
+
+static int append_bytes(void *ctx, const void *bytes, size_t len)
+{
+    buf_append(ctx, bytes, len);
+    return ERR_OK;
+}
+
+void world_restart(struct world *r, uint64_t down_us)
+{
+    struct world before = *r;
+    struct buf bytes = BUF_INIT;
+    struct pack *out = calloc(1, sizeof *out);
+    struct saved_summary sum;
+    const char *why = "";
+    assert_non_null(out);
+    pack_init(out, append_bytes, &bytes);
+    assert_int_equal(registry_save(&r->registry, "here", out, &sum), ERR_OK);
+    free(out);
+    r->config = world_config(NULL); /* to be freed in place of the one that is needed again */
+    world_finish(r);
+    world_init(r, before.config, before.worker_count, before.workers[0].notes.size);
+    r->mono = before.mono + down_us;
+    r->wall = before.wall;
+    r->fresh_tag = before.fresh_tag;
+    r->stamped = before.stamped;
+    r->ctx = before.ctx;
+    const struct timeline *line = &before.registry.clock.line;
+    struct saved_now now = {r->mono, (uint64_t)((int64_t)r->mono + r->wall),
+                            line->epochs[line->count - 1].tag + 1};
+    if (registry_restore(&r->registry, "here", bytes.data, bytes.len, &now, &sum, &why) != ERR_OK)
+        fail_msg("not restored: %s", why);
+    line = &r->registry.clock.line;
+    if (r->fresh_tag != 0)
+        r->fresh_tag = line->epochs[line->count - 1].tag + 1;
+    registry_timeline(&r->registry);
+    world_hub_tick(r);
+    buf_finish(&bytes);
 }
 
 void world_start(struct world *r, const char *const *settings)

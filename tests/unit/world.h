@@ -72,6 +72,11 @@ void world_finish(struct world *r);
 /* The same, connected and settled. */
 void world_start(struct world *r, const char *const *settings);
 
+/* Stop and start again `down_us` later with what was saved, and the same configuration. `wall` may
+ * have been changed before: that is what the clock did meanwhile. All clients must have been
+ * disconnected. The source is not connected yet, as after world_init. */
+void world_restart(struct world *r, uint64_t down_us);
+
 /* ---- the hub ---- */
 
 /* Handle up to n requests of a worker. */

@@ -32,7 +32,8 @@ struct timeline {
 /* The id for a position. */
 struct eventid timeline_id(const struct timeline *t, uint64_t seq, uint32_t fp);
 
-/* The position an id of this instance stands for. False when its tag is none of ours. */
+/* The position an id of this instance stands for. False when its tag is none of ours, or when it
+ * lies behind its epoch's end, so that this instance cannot have given it. */
 bool timeline_resolve(const struct timeline *t, const struct eventid *id, uint64_t *seq);
 
 struct span {
@@ -56,6 +57,13 @@ struct hubclock {
 
 /* Start the clock and its first epoch. `tag` is random. */
 void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t tag);
+
+/* Go on where an earlier run of this instance stopped: on its line, `last` being the newest
+ * position it reached. Whatever the wall clock did meanwhile, no position is given twice; as long
+ * as it did not go back, time and tag go on as if the instance had been there. Where it did, a new
+ * epoch begins with `fresh_tag`. `line` has at least one epoch; its numbers are below 2^60. */
+void hubclock_resume(struct hubclock *c, const struct timeline *line, uint64_t last,
+                     uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag);
 
 /* Begin a turn of the loop: note the time. After a stall of over a second (the process was
  * stopped) the time stays that of the turn before for TIMELINE_HOLD_US, since what is read then was

@@ -35,6 +35,7 @@ struct upstream {
     struct link lingering;           /* by time of last use */
     struct link ended;               /* given up, the source has not confirmed yet */
     size_t lingering_count;
+    bool resumed; /* what an earlier run was told by kept subscriptions still counts */
 };
 
 /* ERR_NOMEM: nothing to finish. In mode `all` the one subscription is asked for here. */
@@ -48,6 +49,29 @@ int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t le
 void upstream_unwant(struct upstream *u, bool pattern, const char *topic, size_t len,
                      uint64_t now_us);
 
+/* A channel, or a pattern's literal head, without prefix. */
+struct upstream_topic {
+    bool pattern;
+    const char *name; /* from upstream_find or upstream_acked: valid until upstream_reap */
+    size_t len;
+};
+
+struct upstream_held {
+    struct upstream_topic topic;
+    uint64_t since; /* the position since which it is acknowledged; 0: it is not */
+};
+
+/* Call `each` for every subscription that is not being given up: those that linger by time of last
+ * use, then those in use. */
+typedef void upstream_visit(void *ctx, const struct upstream_held *held);
+void upstream_each(const struct upstream *u, upstream_visit *each, void *ctx);
+
+/* Take up a subscription that an earlier run held: it lingers from now on. As long as the caller
+ * leaves `resumed` true an acknowledgement leaves it with the position since which it was held:
+ * what was missed in between, the caller knows. For mode on-demand. What there is no memory or no
+ * room for is left out. */
+void upstream_keep(struct upstream *u, const struct upstream_held *held, uint64_t now_us);
+
 /* End subscriptions that have lingered long enough. */
 void upstream_tick(struct upstream *u, uint64_t now_us);
 
@@ -55,13 +79,6 @@ void upstream_tick(struct upstream *u, uint64_t now_us);
  * not under the prefix. The result points into `channel`. */
 const char *upstream_accept(const struct upstream *u, const char *pattern, size_t pattern_len,
                             const char *channel, size_t channel_len, size_t *name_len);
-
-/* What an acknowledgement concerns: a channel, or a pattern's literal head, without prefix. */
-struct upstream_topic {
-    bool pattern;
-    const char *name; /* valid until upstream_reap */
-    size_t len;
-};
 
 /* An acknowledgement came, at position `now`. False if it is nothing of ours; else *topic is filled
  * in, and upstream_reap must follow once the caller has drawn its conclusions. */
