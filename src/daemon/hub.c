@@ -238,6 +238,39 @@ void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox)
     h->workers[w].notes = inbox;
 }
 
+/* The server by its address: whose positions and histories these are. */
+static void server_name(const struct hub *h, struct buf *out)
+{
+    struct redis_url url;
+    const char *why;
+    if (redis_url_parse(&url, h->config->redis.url, &why) != ERR_OK)
+        return;
+    addr_print(out, &url.addr);
+    redis_url_finish(&url);
+}
+
+int hub_save(const struct hub *h, struct pack *out, struct saved_summary *sum)
+{
+    struct buf name = BUF_INIT;
+    server_name(h, &name);
+    int err = registry_save(&h->registry, buf_cstr(&name), out, sum);
+    buf_finish(&name);
+    return err;
+}
+
+int hub_restore(struct hub *h, const void *bytes, size_t len, struct saved_summary *sum,
+                const char **why)
+{
+    struct buf name = BUF_INIT;
+    struct saved_now now = {clock_mono_us(), clock_wall_us(), h->next_tag};
+    server_name(h, &name);
+    int err = registry_restore(&h->registry, buf_cstr(&name), bytes, len, &now, sum, why);
+    buf_finish(&name);
+    h->next_tag = random_tag();
+    atomic_store(&h->clock, hubclock_now(&h->registry.clock));
+    return err;
+}
+
 int hub_start(struct hub *h)
 {
     registry_timeline(&h->registry);

@@ -11,6 +11,7 @@
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/daemon/hub.h"
+#include "tickerd/daemon/state.h"
 #include "tickerd/daemon/worker.h"
 #include "tickerd/net/listener.h"
 
@@ -27,6 +28,7 @@ struct server {
     int *fds;           /* per worker, then per address */
     struct capacity capacity;
     struct frame_stats stats;
+    struct state state;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t ended; /* looks whether the workers have ended, once they are told to */
     bool draining, closed;
@@ -244,7 +246,8 @@ static int allocate(struct server *s)
     s->workers = calloc(s->worker_count, sizeof(struct worker *));
     s->addrs = calloc(n, sizeof *s->addrs);
     s->fds = calloc(n * s->worker_count, sizeof *s->fds);
-    if (s->workers != NULL && s->addrs != NULL && s->fds != NULL)
+    int err = state_init(&s->state, s->config);
+    if (err == ERR_OK && s->workers != NULL && s->addrs != NULL && s->fds != NULL)
         return ERR_OK;
     log_error("cannot start: %s", err_text(ERR_NOMEM));
     return ERR_NOMEM;
@@ -262,6 +265,7 @@ static void release(struct server *s)
         if (s->fds[a] > 0) /* not one that another process serves */
             listener_unlink(&s->addrs[a]);
     }
+    state_finish(&s->state);
     free((void *)s->workers);
     free(s->addrs);
     free(s->fds);
@@ -300,12 +304,14 @@ int server_run(const struct config *config, const struct redis_tls *tls)
         release(&s);
         _exit(EXIT_FAILURE); /* nothing runs yet; hub and workers need not be taken apart */
     }
+    state_load(&s.state, s.hub); /* who has connected by now waits in the kernel's queue */
     int status = run_loop(&s);
     if (status == EXIT_SUCCESS)
         sum_up(&s);
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);
     close_handles(&s);
+    state_save(&s.state, s.hub); /* nothing comes in any more, and nobody is told of anything */
     if (!finish_loop(&s))
         _exit(status);
     hub_destroy(s.hub);

@@ -64,6 +64,7 @@ void config_destroy(struct config *c)
     free(c->redis.tls.cert);
     free(c->redis.tls.key);
     free(c->redis.tls.server_name);
+    free(c->state_file);
     free(c);
 }
 

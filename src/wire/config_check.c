@@ -60,6 +60,18 @@ bool config_check_prefix(const char *text, const char **why)
     return true;
 }
 
+bool config_check_path(const char *text, const char **why)
+{
+    if (!config_check_prefix(text, why))
+        return false;
+    const char *slash = strrchr(text, '/');
+    const char *name = slash == NULL ? text : slash + 1;
+    if (*name != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+        return true;
+    *why = "it names a directory";
+    return false;
+}
+
 static const char *const lower = "abcdefghijklmnopqrstuvwxyz0123456789+-.";
 
 /* host[:port]; addr_parse judges both, given a port where there is none. */

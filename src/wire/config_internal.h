@@ -33,6 +33,7 @@ struct config_key {
     bool (*check)(const char *text, const char **why); /* strings, items: NULL: anything goes */
     bool secret;                                       /* never quoted in a message */
     bool required;                                     /* of a rule */
+    bool optional; /* strings: null or "" means none, and is stored as NULL */
 };
 
 struct config_table {
@@ -112,6 +113,7 @@ bool config_check_listen(const char *text, const char **why);
 bool config_check_redis_url(const char *text, const char **why);
 bool config_check_prefix(const char *text, const char **why);
 bool config_check_host(const char *text, const char **why);
+bool config_check_path(const char *text, const char **why);
 bool config_check_origin(const char *text, const char **why);
 /* What involves several keys; run when all sources are read. */
 void config_cross_check(struct config_build *b);

@@ -107,7 +107,9 @@ static void put_value(struct buf *out, const struct config_key *key, const void 
         put_string(out, key->words[word]);
         break;
     case CONFIG_STRING:
-        if (key->secret && !secrets)
+        if (*(char *const *)field == NULL)
+            buf_str(out, "null");
+        else if (key->secret && !secrets)
             put_redacted(out, *(char *const *)field);
         else
             put_string(out, *(char *const *)field);
@@ -232,7 +234,8 @@ static void put_help(struct buf *out, const struct config_key *key, const char *
     const char *initial = key->initial != NULL ? key->initial
                           : key->required      ? "(required)"
                                                : "(inherited)";
-    if (key->type == CONFIG_STRING && key->initial != NULL && strpbrk(initial, "/") == NULL) {
+    bool quoted = key->type == CONFIG_STRING && key->initial != NULL && !key->optional;
+    if (quoted && strpbrk(initial, "/") == NULL) {
         buf_printf(&text, "\"%s\"", initial);
         initial = buf_cstr(&text);
     }

@@ -15,6 +15,7 @@
 
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
 enum { FILE_NAME_MAX = 4095 };
+enum { STATE_PATH_MAX = 4000 };
 enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
@@ -164,6 +165,12 @@ static const struct config_key keys[] = {
     {.name = "drain.timeout", .type = CONFIG_DURATION, .offset = AT(drain_timeout_ms),
      .max = HOUR, .initial = "10s",
      .help = "Time over which the streams are closed when the daemon stops."},
+
+    {.name = "state.file", .type = CONFIG_STRING, .offset = AT(state_file), .optional = true,
+     .min = 1, .max = STATE_PATH_MAX, .initial = "null", .check = config_check_path,
+     .what = "null or the path of a file, such as \"/var/lib/tickerd/state\"",
+     .help = "Where histories and event ids are kept from a clean stop to the next start; null: "
+             "they are not. Beside it are FILE.lock, FILE.tmp while it is written, and FILE.bad."},
 };
 
 static const struct config_key rule_keys[] = {

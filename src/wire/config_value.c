@@ -254,8 +254,10 @@ static char *take_string(struct config_build *b, const struct config_key *key, b
 static void assign_string(struct config_build *b, const struct config_key *key, char **field,
                           const json_t *value, const struct config_place *at)
 {
-    char *text = take_string(b, key, false, value, at);
-    if (text == NULL)
+    const char *given = json_string_value(value);
+    bool none = key->optional && (json_is_null(value) || (given != NULL && *given == '\0'));
+    char *text = none ? NULL : take_string(b, key, false, value, at);
+    if (text == NULL && !none)
         return;
     free(*field);
     *field = text;
@@ -395,6 +397,10 @@ json_t *config_text_value(const struct config_key *key, const char *text)
     case CONFIG_BOOL:
         if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
             return json_boolean(text[0] == 't');
+        break;
+    case CONFIG_STRING:
+        if (key->optional && strcmp(text, "null") == 0)
+            return json_null();
         break;
     case CONFIG_STRINGS:
     case CONFIG_RULES:

@@ -51,6 +51,7 @@ static const struct {
     {"log.format", "json", "\"json\""},
     {"log.access", "true", "true"},
     {"drain.timeout", "59m", "\"59m\""},
+    {"state.file", "/var/lib/tickerd/state", "\"/var/lib/tickerd/state\""},
 };
 
 enum { KEY_COUNT = sizeof(keys) / sizeof(keys[0]) };
@@ -139,6 +140,7 @@ static void has_the_documented_defaults(void **state)
     assert_int_equal(c->log.format, LOG_TEXT);
     assert_false(c->log.access);
     assert_int_equal(c->drain_timeout_ms, 10000);
+    assert_null(c->state_file);
     assert_int_equal(c->rule_default.payload, PAYLOAD_AUTO);
     assert_int_equal(c->rule_default.slow, SLOW_RESUME);
     assert_int_equal(c->rule_default.history.events, 1000);
@@ -219,7 +221,28 @@ static void stores_each_key_in_its_field(void **state)
     assert_int_equal(c->log.format, LOG_JSON);
     assert_true(c->log.access);
     assert_int_equal(c->drain_timeout_ms, 3540000);
+    assert_string_equal(c->state_file, "/var/lib/tickerd/state");
     config_destroy(c);
+}
+
+static void no_state_file_is_null_or_empty(void **state)
+{
+    (void)state;
+    static const char *const nothing[] = {"state.file=null", "state.file="};
+    static const char *const files[] = {"{\"state\": {\"file\": null}}",
+                                        "{\"state\": {\"file\": \"\"}}"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *set[] = {"state.file=/some/where", nothing[i], NULL};
+        struct config *c = build_ok(NULL, NULL, set);
+        assert_null(c->state_file);
+        char *text = print(c, true);
+        assert_non_null(strstr(text, "\"file\": null"));
+        free(text);
+        config_destroy(c);
+        c = build_ok(files[i], NULL, NULL);
+        assert_null(c->state_file);
+        config_destroy(c);
+    }
 }
 
 /* Read back what a print says and print again. */
@@ -428,6 +451,7 @@ static void help_lists_each_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_state_file_is_null_or_empty),
         cmocka_unit_test(has_the_documented_defaults),
         cmocka_unit_test(sets_each_key_alone),
         cmocka_unit_test(stores_each_key_in_its_field),

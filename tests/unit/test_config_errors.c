@@ -24,6 +24,7 @@
 #define HOST "expected a host name or an IP address, or \"\", found "
 #define NO_TLS                                                                                     \
     "means something only with TLS: expected it with a redis.url that begins with rediss://\n"
+#define PATH "expected null or the path of a file, such as \"/var/lib/tickerd/state\", "
 #define MATCH "expected a glob of 1 to 255 bytes"
 
 struct bad {
@@ -41,6 +42,9 @@ static const struct bad bad_files[] = {
     {"{\"history\": {\"events\": 10000001}}",
      "t.json:1: history.events: expected a whole number from 0 to 10000000, found 10000001\n"},
     {"{\"workers\": 257}", "t.json:1: workers: expected a whole number from 0 to 256, found 257\n"},
+    {"{\"state\": {\"file\": 5}}", "t.json:1: state.file: " PATH "found 5\n"},
+    {"{\"state\": {\"file\": \"/tmp/\"}}",
+     "t.json:1: state.file: " PATH "found \"/tmp/\": it names a directory\n"},
     {"{\"workers\": null}",
      "t.json:1: workers: expected a whole number from 0 to 256, found null\n"},
     {"{\"workers\": \"4\"}",

@@ -7,6 +7,7 @@
 
 #include "tickerd/broker/frame.h"
 #include "tickerd/broker/metrics.h"
+#include "tickerd/broker/saved.h"
 #include "tickerd/net/inbox.h"
 #include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/config.h"
@@ -28,6 +29,12 @@ struct metrics *hub_metrics(struct hub *h);
 
 /* Set the inbox of worker w, before hub_start. */
 void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox);
+
+/* Pack all that is known, and take it up again; see registry_save and registry_restore. Save after
+ * hub_close; restore before hub_start. */
+int hub_save(const struct hub *h, struct pack *out, struct saved_summary *sum);
+int hub_restore(struct hub *h, const void *bytes, size_t len, struct saved_summary *sum,
+                const char **why);
 
 /* Connect the source. */
 int hub_start(struct hub *h);

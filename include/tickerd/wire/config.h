@@ -81,6 +81,7 @@ struct config {
         bool access;
     } log;
     uint64_t drain_timeout_ms;
+    char *state_file; /* owned path; NULL: none */
 };
 
 /* The environment variable that stands in for redis.url. */
