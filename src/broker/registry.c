@@ -411,6 +411,21 @@ void registry_down(struct registry *r)
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
+/* What a worker must know before it can make sense of its views. */
+static void greet(struct registry *r, uint32_t worker)
+{
+    send_timeline(r, worker);
+    struct note up = {
+        .kind = NOTE_UPSTREAM, .arg = r->live ? UPSTREAM_UP : UPSTREAM_DOWN, .seq = r->outage};
+    registry_post(r, worker, &up);
+}
+
+void registry_start(struct registry *r)
+{
+    for (uint32_t w = 0; w < r->worker_count; w++)
+        greet(r, w);
+}
+
 void registry_request(struct registry *r, uint32_t worker, struct note *n)
 {
     switch ((enum note_kind)n->kind) {
@@ -420,14 +435,10 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
     case NOTE_DROP:
         interest_drop(r, worker, n->view);
         break;
-    case NOTE_RESYNC: {
+    case NOTE_RESYNC:
         r->workers[worker].stopped = false;
-        send_timeline(r, worker);
-        struct note up = {
-            .kind = NOTE_UPSTREAM, .arg = r->live ? UPSTREAM_UP : UPSTREAM_DOWN, .seq = r->outage};
-        registry_post(r, worker, &up);
+        greet(r, worker);
         break;
-    }
     default:
         break;
     }

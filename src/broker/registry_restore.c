@@ -89,6 +89,12 @@ static int restore_clock(struct restoring *s, const struct saved_now *now,
         sane = e->start <= s->reached + 1 && shift_sane(e->shift) &&
                (line.count == 0 || e->start >= e[-1].start);
     }
+    line.stalled = unpack_u32(&s->in);
+    for (uint32_t i = 0; i < TIMELINE_STALLS; i++) {
+        line.stalls[i].from = unpack_u64(&s->in);
+        line.stalls[i].to = unpack_u64(&s->in);
+        sane = sane && line.stalls[i].from <= s->reached;
+    }
     if (!sane || s->in.failed || now->wall_us > SAVED_POSITION_MAX)
         return refuse(s, damaged);
     hubclock_resume(&s->r->clock, &line, s->reached, now->mono_us, now->wall_us, now->fresh_tag);

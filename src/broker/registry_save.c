@@ -21,6 +21,11 @@ static void save_line(struct pack *out, const struct hubclock *c)
         pack_u32(out, e->tag);
         pack_u64(out, (uint64_t)e->shift);
     }
+    pack_u32(out, c->line.stalled);
+    for (uint32_t i = 0; i < TIMELINE_STALLS; i++) {
+        pack_u64(out, c->line.stalls[i].from);
+        pack_u64(out, c->line.stalls[i].to);
+    }
 }
 
 static void save_hole(struct pack *out, const struct hole *h)

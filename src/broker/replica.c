@@ -209,7 +209,7 @@ void replica_pump(struct replica *r)
 
 void replica_restart(struct replica *r)
 {
-    r->resync = true;
+    r->resync = r->deaf = true;
     for (uint32_t i = 0; i < r->slot_count; i++) { /* the marks first: they explain the rest */
         struct view *v = r->slots[i].view;
         if (v == NULL)
@@ -222,7 +222,8 @@ void replica_restart(struct replica *r)
 
 void replica_reached(struct replica *r, uint64_t seq)
 {
-    if (seq > r->head)
+    /* A new epoch may be among what was dropped, and ids made of positions in it would be wrong. */
+    if (seq > r->head && !r->deaf)
         r->head = seq;
 }
 
@@ -307,7 +308,8 @@ void replica_apply(struct replica *r, struct note *n)
         if (n->arg != UPSTREAM_UP)
             set_all_live(r, n->arg == UPSTREAM_ALL);
         break;
-    case NOTE_TIMELINE:
+    case NOTE_TIMELINE: /* the first part of the answer */
+        r->deaf = false;
         r->timeline = *(const struct timeline *)n->ref;
         note_release(n);
         break;

@@ -158,7 +158,7 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
     struct span seq = timeline_from_wall(&r->timeline, id->seq, r->head, window);
     if (seq.hi > r->head + window)
         return unknown(r, subs, count);
-    uint64_t lo = seq.lo > window ? seq.lo - window : 1;
+    uint64_t lo = timeline_earliest(&r->timeline, seq.lo > window ? seq.lo - window : 1);
     struct candidate best = {0, false};
     for (size_t k = 0; id->fp != 0 && k < count; k++)
         search_view(&best, subs[k].view, id->fp, lo, seq.hi + window, *looked);

@@ -54,6 +54,17 @@ struct span timeline_from_wall(const struct timeline *t, uint64_t wall_us, uint6
     return found;
 }
 
+uint64_t timeline_earliest(const struct timeline *t, uint64_t seq)
+{
+    uint64_t earliest = seq;
+    for (uint32_t i = 0; i < TIMELINE_STALLS; i++) {
+        const struct stall *s = &t->stalls[i];
+        if (s->from < seq && seq <= s->to && s->from + 1 < earliest)
+            earliest = s->from + 1;
+    }
+    return earliest;
+}
+
 static void begin_epoch(struct hubclock *c, int64_t shift, uint32_t tag)
 {
     struct timeline *t = &c->line;
@@ -91,19 +102,34 @@ void hubclock_resume(struct hubclock *c, const struct timeline *line, uint64_t l
         begin_epoch(c, shift, fresh_tag);
 }
 
-bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag)
+/* One that begins while the time is still held from the one before is the same stall. */
+static void note_stall(struct hubclock *c, uint64_t now)
+{
+    bool same = c->line.stalled > 0 && c->last_turn < c->hold;
+    c->line.stalled += same ? 0 : 1;
+    struct stall *s = &c->line.stalls[c->line.stalled % TIMELINE_STALLS];
+    if (!same)
+        s->from = c->last;
+    c->hold = s->to = now + TIMELINE_HOLD_US;
+}
+
+enum clock_news hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us,
+                              uint32_t fresh_tag)
 {
     uint64_t now = (uint64_t)((int64_t)mono_us + c->base);
-    if (now > c->last_turn + TIMELINE_STEP_US)
-        c->hold = now + TIMELINE_HOLD_US;
+    enum clock_news news = CLOCK_SAME;
+    if (now > c->last_turn + TIMELINE_STEP_US) {
+        note_stall(c, now);
+        news = CLOCK_STALLED;
+    }
     c->last_turn = now;
     if (now > c->last && now >= c->hold)
         c->last = now;
     int64_t shift = (int64_t)wall_us - (int64_t)now;
     if (!stepped(c, shift))
-        return false;
+        return news;
     begin_epoch(c, shift, fresh_tag);
-    return true;
+    return CLOCK_STEPPED;
 }
 
 uint64_t hubclock_next(struct hubclock *c)

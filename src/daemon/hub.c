@@ -48,10 +48,14 @@ static uint32_t random_tag(void)
 
 static void begin_turn(struct hub *h)
 {
-    if (!hubclock_turn(&h->registry.clock, clock_mono_us(), clock_wall_us(), h->next_tag))
+    enum clock_news news =
+        hubclock_turn(&h->registry.clock, clock_mono_us(), clock_wall_us(), h->next_tag);
+    if (news == CLOCK_SAME)
         return;
-    log_warn("the wall clock was stepped: event ids continue under a new tag");
-    h->next_tag = random_tag();
+    if (news == CLOCK_STEPPED) {
+        log_warn("the wall clock was stepped: event ids continue under a new tag");
+        h->next_tag = random_tag();
+    }
     registry_timeline(&h->registry);
 }
 
@@ -273,7 +277,7 @@ int hub_restore(struct hub *h, const void *bytes, size_t len, struct saved_summa
 
 int hub_start(struct hub *h)
 {
-    registry_timeline(&h->registry);
+    registry_start(&h->registry);
     end_turn(h);
     (void)uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
     return h->source->ops->start(h->source);

@@ -165,9 +165,11 @@ def test_latest_resumes_with_the_newest(launch, redis):
     with tickerd.stream("/events?channel=price&channel=news") as first:
         settle(first, redis, "price")
         position = first.last_id
-    for n in range(1, 6):
-        redis.publish("price", f"p{n}")
-        redis.publish("news", f"n{n}")
+    with tickerd.stream("/events/news") as other:  # says when all has arrived
+        for n in range(1, 6):
+            redis.publish("price", f"p{n}")
+            redis.publish("news", f"n{n}")
+        other.wait_data("n5")
     with tickerd.stream("/events?channel=price&channel=news", last_id=position) as again:
         again.wait_data("n5")
         assert again.data == ["n1", "n2", "n3", "n4", "p5", "n5"] and again.gaps == []

@@ -64,7 +64,7 @@ static void choose_settings(struct cluster *s)
     c->redis.ping_interval_ms = PING_INTERVAL_MS;
     c->redis.ping_timeout_ms = calm ? 4 * LAG_MS : PING_TIMEOUT_MS;
     c->resume.clock_skew_ms = SKEW_MS;
-    c->resume.window_ms = SKEW_MS + LAG_MS + (s->stalls ? STALL_MS : 0);
+    c->resume.window_ms = SKEW_MS + LAG_MS;
     if (one_in(s, 2))
         c->resume.window_ms += prng_below(&s->rng, 2000);
     c->limits.message_bytes = MESSAGE_BYTES;
@@ -118,8 +118,7 @@ static void stamped(void *ctx, const char *payload, size_t len, uint64_t before,
     judge_stamped(i->judge, i->run, before, seq);
 }
 
-/* A run begins with nothing: the first start, or the one after a crash. (A restart that takes a
- * snapshot along would put it into the registry here.) */
+/* A run begins with nothing: the first start, or the one after a crash. */
 static void begin(struct cluster *s, struct cluster_instance *i)
 {
     i->run = judge_begins(&s->judge, (uint32_t)(i - s->instances), s->time,
@@ -331,6 +330,24 @@ static void crash(struct cluster *s, struct cluster_instance *i)
     s->restarts++;
 }
 
+/* A clean stop and a start that takes up what was saved, a while later; the source is away. */
+static void restart(struct cluster *s, struct cluster_instance *i)
+{
+    for (size_t k = 0; k < s->client_count; k++) {
+        if (s->clients[k].connected && &s->instances[s->clients[k].at] == i)
+            cut(s, &s->clients[k]);
+    }
+    if (i->w.source.connected)
+        cut_off(s, i);
+    s->overflows += metrics_get(&i->w.metrics, METRIC_STALE);
+    world_restart(&i->w, 0);
+    for (uint32_t w = 0; w < s->workers; w++)
+        world_turn(&i->w, w); /* as in life: long before anybody gets in */
+    i->turned = s->time;
+    i->waiting = i->stalled = 0;
+    s->restarts++;
+}
+
 /* By hours, or back to what it ought to be. Ids of days are beyond this test: whoever was away for
  * as long as the clock was off cannot be told from who was not. */
 static void step_clock(struct cluster *s, struct cluster_instance *i)
@@ -351,7 +368,9 @@ static void step_fault(struct cluster *s)
             cut_off(s, i);
         break;
     case 2:
-        if (s->crashes && one_in(s, 3) && s->judge.run_count < JUDGE_RUNS)
+        if (s->crashes && awake(i) && one_in(s, 4))
+            restart(s, i);
+        else if (s->crashes && one_in(s, 3) && s->judge.run_count < JUDGE_RUNS)
             crash(s, i);
         break;
     case 3:

@@ -33,7 +33,7 @@ static bool turn(struct host *h, uint64_t passed)
 {
     h->mono += passed;
     h->wall += passed;
-    if (!hubclock_turn(&h->clock, h->mono, h->wall, h->tag + 1))
+    if (hubclock_turn(&h->clock, h->mono, h->wall, h->tag + 1) != CLOCK_STEPPED)
         return false;
     h->tag++;
     return true;
@@ -231,6 +231,34 @@ static void stalls_keep_the_time_before(void **state)
     assert_int_equal(hubclock_now(&h.clock), before + 30 * SECOND + 50 + TIMELINE_HOLD_US);
 }
 
+/* What was published while the hub stood still is stamped from before it: whoever comes from
+ * another instance with a position of that while must be served from there. */
+static void what_a_stall_may_hide(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h);
+    (void)turn(&h, SECOND / 2);
+    uint64_t before = hubclock_now(&h.clock);
+    (void)turn(&h, 3 * SECOND);
+    (void)turn(&h, TIMELINE_HOLD_US / 2);
+    (void)turn(&h, 2 * SECOND); /* still held from the one before: the same */
+    uint64_t woken = before + 5 * SECOND + TIMELINE_HOLD_US / 2;
+    const struct timeline *t = &h.clock.line;
+    assert_int_equal(t->stalled, 1);
+    assert_int_equal(timeline_earliest(t, before), before);
+    assert_int_equal(timeline_earliest(t, before + 2), before + 1);
+    assert_int_equal(timeline_earliest(t, before + 4 * SECOND), before + 1);
+    assert_int_equal(timeline_earliest(t, woken + TIMELINE_HOLD_US), before + 1);
+    assert_int_equal(timeline_earliest(t, woken + TIMELINE_HOLD_US + 1),
+                     woken + TIMELINE_HOLD_US + 1);
+    for (int i = 0; i < TIMELINE_STALLS; i++) { /* the oldest is forgotten */
+        (void)turn(&h, SECOND / 2);
+        (void)turn(&h, 2 * SECOND);
+    }
+    assert_int_equal(timeline_earliest(&h.clock.line, before + 2), before + 2);
+}
+
 /* A stall and a step at once: the process slept while somebody set the clock. */
 static void steps_during_stalls(void **state)
 {
@@ -352,6 +380,7 @@ int main(void)
         cmocka_unit_test(stalls_keep_the_time_before),
         cmocka_unit_test(resumes_where_it_stopped),
         cmocka_unit_test(ids_beyond_their_epoch_are_not_ours),
+        cmocka_unit_test(what_a_stall_may_hide),
         cmocka_unit_test(steps_during_stalls),
         cmocka_unit_test(holds_at_random),
     };

@@ -55,10 +55,11 @@ static void queue_finish(struct world_queue *q)
 static void begin_turn(struct world *r)
 {
     uint64_t wall = (uint64_t)((int64_t)r->mono + r->wall);
-    if (!hubclock_turn(&r->registry.clock, r->mono, wall, r->fresh_tag))
+    enum clock_news news = hubclock_turn(&r->registry.clock, r->mono, wall, r->fresh_tag);
+    if (news == CLOCK_SAME)
         return;
-    assert_int_not_equal(r->fresh_tag, 0);
-    r->fresh_tag++;
+    if (news == CLOCK_STEPPED)
+        assert_int_not_equal(r->fresh_tag++, 0);
     registry_timeline(&r->registry);
 }
 
@@ -261,7 +262,7 @@ void world_init_at(struct world *r, struct config *config, uint32_t workers, siz
     r->worker_count = workers;
     for (uint32_t w = 0; w < workers; w++)
         worker_init(r, w, queue);
-    registry_timeline(&r->registry);
+    registry_start(&r->registry);
     end_turn(r);
 }
 
@@ -312,7 +313,7 @@ void world_restart(struct world *r, uint64_t down_us)
     line = &r->registry.clock.line;
     if (r->fresh_tag != 0)
         r->fresh_tag = line->epochs[line->count - 1].tag + 1;
-    registry_timeline(&r->registry);
+    registry_start(&r->registry);
     world_hub_tick(r);
     buf_finish(&bytes);
 }

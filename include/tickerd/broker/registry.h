@@ -74,7 +74,10 @@ void registry_down(struct registry *r);
 /* A note from a worker; takes over what it owns. */
 void registry_request(struct registry *r, uint32_t worker, struct note *n);
 
-/* Tell all workers of a new epoch. */
+/* Tell all workers what they start from. To be called once, before anything happens. */
+void registry_start(struct registry *r);
+
+/* Tell all workers that the time line has changed. */
 void registry_timeline(struct registry *r);
 
 /* Ages, lingering subscriptions. Call several times a second. */

@@ -46,6 +46,7 @@ struct replica {
     bool upstream;   /* the source is live */
     uint64_t outage; /* the last message before it was last lost; 0: it has never been live */
     bool resync;     /* NOTE_RESYNC is to be sent before anything else */
+    bool deaf;       /* and has not been answered: what the hub says is dropped until then */
     const struct replica_events *events;
     void *ctx;
 };

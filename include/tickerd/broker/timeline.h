@@ -14,7 +14,12 @@
 
 #include "tickerd/wire/eventid.h"
 
-enum { TIMELINE_EPOCHS = 16, TIMELINE_STEP_US = 1000000, TIMELINE_HOLD_US = 250000 };
+enum {
+    TIMELINE_EPOCHS = 16,
+    TIMELINE_STALLS = 8,
+    TIMELINE_STEP_US = 1000000,
+    TIMELINE_HOLD_US = 250000
+};
 
 struct epoch {
     uint64_t start; /* first seq of this epoch */
@@ -22,11 +27,18 @@ struct epoch {
     int64_t shift; /* seq + shift = what ids show */
 };
 
+/* The hub stood still: what was published in (from, to] may be stamped just above `from`. */
+struct stall {
+    uint64_t from, to;
+};
+
 /* A plain value: copied to workers whenever it changes. The oldest epoch is forgotten when a
  * seventeenth comes; its ids then count as foreign. */
 struct timeline {
     struct epoch epochs[TIMELINE_EPOCHS];
     uint32_t count;
+    struct stall stalls[TIMELINE_STALLS]; /* the last ones, in any order; zero: none */
+    uint32_t stalled;                     /* how many there have been */
 };
 
 /* The id for a position. */
@@ -45,6 +57,10 @@ struct span {
  * time has been twice, and nothing in the id tells which is meant. */
 struct span timeline_from_wall(const struct timeline *t, uint64_t wall_us, uint64_t head,
                                uint64_t slack);
+
+/* The first position that what was published from here on may have: an earlier one where the hub
+ * stood still. */
+uint64_t timeline_earliest(const struct timeline *t, uint64_t seq);
 
 /* The hub's clock. */
 struct hubclock {
@@ -70,8 +86,11 @@ void hubclock_resume(struct hubclock *c, const struct timeline *line, uint64_t l
  * sent during the stall, and early stamps err towards duplicates, late ones to loss. Not for one
  * turn only: the loop's timers have theirs before anything is read. Must be called at least twice a
  * second.
- * Returns true when the wall clock was stepped and a new epoch (with `fresh_tag`) began. */
-bool hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t fresh_tag);
+ * CLOCK_STEPPED: the wall clock was, and a new epoch (with `fresh_tag`) began. With this as with
+ * CLOCK_STALLED the line has changed. */
+enum clock_news { CLOCK_SAME, CLOCK_STALLED, CLOCK_STEPPED };
+enum clock_news hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us,
+                              uint32_t fresh_tag);
 
 /* A fresh position, above all before. */
 uint64_t hubclock_next(struct hubclock *c);
