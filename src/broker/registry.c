@@ -386,6 +386,10 @@ void registry_acked(struct registry *r, enum source_sub kind, const char *name, 
 void registry_up(struct registry *r)
 {
     r->connected = true;
+    if (r->clock.line.many_orders != r->upstream.source->many_orders) {
+        r->clock.line.many_orders = r->upstream.source->many_orders;
+        registry_timeline(r); /* before anybody hears that the upstream is live */
+    }
     go_live_if_covered(r);
 }
 

@@ -83,9 +83,17 @@ static struct resume unknown(const struct replica *r, const struct sub *subs, si
         .kind = RESUME_GAP, .position = before_oldest(r, subs, count), .unknown = true};
 }
 
-/* A publisher's id: after the earliest kept event that carries it. */
+static uint64_t back_by(uint64_t seq, uint64_t window)
+{
+    return seq > window ? seq - window : 1;
+}
+
+/* A publisher's id: after the earliest kept event that carries it. It does not tell which instance
+ * the client had it from. Where each instance may have an order of its own, what that one sent
+ * later may be kept here before it: then all around it is sent again, which ids of the publisher's
+ * own let the client recognise. */
 static struct resume from_publisher(const struct replica *r, const struct sub *subs, size_t count,
-                                    const char *id, size_t len)
+                                    const char *id, size_t len, uint64_t window)
 {
     const struct frame *found = NULL;
     for (size_t k = 0; k < count; k++) {
@@ -102,7 +110,11 @@ static struct resume from_publisher(const struct replica *r, const struct sub *s
             break;
         }
     }
-    return found == NULL ? unknown(r, subs, count) : at(r, subs, count, found->seq, found->fp);
+    if (found == NULL)
+        return unknown(r, subs, count);
+    if (r->timeline.many_orders)
+        return at(r, subs, count, back_by(found->seq, window) - 1, 0);
+    return at(r, subs, count, found->seq, found->fp);
 }
 
 /* An event that may be the one a foreign id names. */
@@ -158,7 +170,11 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
     struct span seq = timeline_from_wall(&r->timeline, id->seq, r->head, window);
     if (seq.hi > r->head + window)
         return unknown(r, subs, count);
-    uint64_t lo = timeline_earliest(&r->timeline, seq.lo > window ? seq.lo - window : 1);
+    uint64_t lo = timeline_earliest(&r->timeline, back_by(seq.lo, window));
+    /* With an order per instance nothing that is found here would prove that what comes before it
+     * came before it there, too. */
+    if (r->timeline.many_orders)
+        return (struct resume){.kind = RESUME_GAP, .position = lo - 1, .unknown = true};
     struct candidate best = {0, false};
     for (size_t k = 0; id->fp != 0 && k < count; k++)
         search_view(&best, subs[k].view, id->fp, lo, seq.hi + window, *looked);
@@ -181,7 +197,7 @@ struct resume resume_from(const struct replica *r, const struct sub *subs, size_
     struct eventid own;
     uint64_t seq;
     if (!eventid_parse(id, len, &own))
-        return from_publisher(r, subs, count, id, len);
+        return from_publisher(r, subs, count, id, len, window_us);
     if (!timeline_resolve(&r->timeline, &own, &seq))
         return from_foreign(r, subs, count, &own, window_us, looked);
     if (seq > r->head + window_us)

@@ -163,21 +163,57 @@ static void on_tick(uv_timer_t *timer)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* The addresses in the configuration, read. Those not read yet are blank. */
+struct places {
+    struct redis_url url;
+    struct redis_url *sentinels;
+    struct addr *nodes;
+};
+
+static bool read_places(struct places *p, const struct config *config)
+{
+    const struct strings *sentinels = &config->redis.sentinels, *nodes = &config->redis.nodes;
+    const char *why;
+    *p = (struct places){.sentinels = calloc(sentinels->count + 1, sizeof *p->sentinels),
+                         .nodes = calloc(nodes->count + 1, sizeof *p->nodes)};
+    bool ok = p->sentinels != NULL && p->nodes != NULL &&
+              redis_url_parse(&p->url, config->redis.url, &why) == ERR_OK;
+    for (size_t i = 0; ok && i < sentinels->count; i++)
+        ok = sentinel_parse(&p->sentinels[i], sentinels->items[i], &why) == ERR_OK;
+    for (size_t i = 0; ok && i < nodes->count; i++)
+        ok = addr_parse(&p->nodes[i], nodes->items[i], &why) == ERR_OK;
+    return ok;
+}
+
+static void forget_places(struct places *p, const struct config *config)
+{
+    for (size_t i = 0; p->sentinels != NULL && i < config->redis.sentinels.count; i++)
+        redis_url_finish(&p->sentinels[i]);
+    redis_url_finish(&p->url);
+    free(p->sentinels);
+    free(p->nodes);
+}
+
 static struct source *make_source(struct hub *h, uv_loop_t *loop)
 {
-    struct redis_url url;
-    const char *why;
-    if (redis_url_parse(&url, h->config->redis.url, &why) != ERR_OK)
-        return NULL;
-    struct redis_options options = {
-        .url = &url,
-        .tls = h->tls,
-        .ping_interval_ms = (uint32_t)h->config->redis.ping_interval_ms,
-        .ping_timeout_ms = (uint32_t)h->config->redis.ping_timeout_ms,
-        .backoff_max_ms = (uint32_t)h->config->redis.backoff_max_ms,
-    };
-    struct source *source = redis_source_create(loop, &options, &source_events, h);
-    redis_url_finish(&url);
+    struct places places;
+    struct source *source = NULL;
+    if (read_places(&places, h->config)) {
+        struct redis_options options = {
+            .url = &places.url,
+            .tls = h->tls,
+            .sentinels = places.sentinels,
+            .sentinel_count = h->config->redis.sentinels.count,
+            .master = h->config->redis.master,
+            .nodes = places.nodes,
+            .node_count = h->config->redis.nodes.count,
+            .ping_interval_ms = (uint32_t)h->config->redis.ping_interval_ms,
+            .ping_timeout_ms = (uint32_t)h->config->redis.ping_timeout_ms,
+            .backoff_max_ms = (uint32_t)h->config->redis.backoff_max_ms,
+        };
+        source = redis_source_create(loop, &options, &source_events, h);
+    }
+    forget_places(&places, h->config);
     return source;
 }
 

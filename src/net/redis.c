@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "redis_conn.h"
 #include "redis_errors.h"
 #include "redis_proto.h"
+#include "redis_where.h"
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/list.h"
@@ -15,9 +17,11 @@
 
 /* The life of a connection:
  *
- *     start → WAITING → DIALLING → LOGIN → UP
- *                ↑          |         |     |
- *                └──────────┴─────────┴─────┘ drop()      close() leads from anywhere to CLOSED
+ *     start → WAITING → ASKING → DIALLING → LOGIN → UP
+ *                ↑         |         |         |     |
+ *                └─────────┴─────────┴─────────┴─────┘ drop()
+ *
+ * and close() leads from anywhere to CLOSED. Whom to dial is redis_where's business.
  *
  * One timer serves all phases, as each has one thing to wait for: the end of the back-off; the
  * deadline; the next look at whether the server is alive. A second one sends refused subscriptions
@@ -27,7 +31,7 @@
  * bytes that have long been waiting in the socket are read. So no verdict of silence is passed
  * before the loop has had one more turn to read. */
 
-enum phase { IDLE, WAITING, DIALLING, LOGIN, UP, CLOSED };
+enum phase { IDLE, WAITING, ASKING, DIALLING, LOGIN, UP, CLOSED };
 
 enum {
     BACKOFF_FIRST_MS = 100,
@@ -39,7 +43,10 @@ struct redis_source {
     const struct source_events *events;
     void *ctx;
     uint32_t ping_interval_ms, ping_timeout_ms;
-    char *where; /* owned; the URL without its password */
+    const struct redis_tls *tls; /* borrowed; NULL: plain */
+    struct redis_url url;        /* owned; how to log in, and whom we are at; no password */
+    struct redis_where *where;
+    struct buf name; /* `url` as text */
 
     enum phase phase;
     struct redis_conn *conn;
@@ -98,15 +105,17 @@ static void drop(struct redis_source *s, const char *why)
     s->send_failed = false;
     redis_proto_end(s->proto);
     redis_conn_close(s->conn);
+    s->where->ops->down(s->where);
     (void)uv_timer_stop(&s->retry);
     wait_ms(s, delay);
 
+    const char *name = buf_cstr(&s->name);
     if (was_up)
-        log_warn("redis: lost %s: %s; connecting again in %u ms", s->where, why, delay);
+        log_warn("redis: lost %s: %s; connecting again in %u ms", name, why, delay);
     else if (redis_notice_due(&s->notice, why, now))
-        log_error("redis: no connection to %s: %s; trying on", s->where, why);
+        log_error("redis: no connection to %s: %s; trying on", name, why);
     else
-        log_debug("redis: no connection to %s: %s; trying again in %u ms", s->where, why, delay);
+        log_debug("redis: no connection to %s: %s; trying again in %u ms", name, why, delay);
 
     s->told_down = true;
     if (tell)
@@ -200,6 +209,12 @@ static void on_lost(void *owner, const char *why)
     drop(owner, why);
 }
 
+static int on_hello(void *owner, const struct redis_hello *hello, const char **why)
+{
+    struct redis_source *s = owner;
+    return s->where->ops->greeted(s->where, hello, why);
+}
+
 static void on_ready(void *owner)
 {
     struct redis_source *s = owner;
@@ -211,21 +226,49 @@ static void on_ready(void *owner)
     wait_ms(s, s->ping_interval_ms);
     redis_conn_good(s->conn);
     redis_notice_reset(&s->notice);
-    log_info("redis: connected to %s, %zu subscriptions", s->where, redis_proto_names(s->proto));
+    log_info("redis: connected to %s%s, %zu subscriptions", buf_cstr(&s->name),
+             s->where->many_orders ? " (a cluster node)" : "", redis_proto_names(s->proto));
+    s->base.many_orders = s->where->many_orders;
+    s->where->ops->up(s->where);
     s->events->on_up(s->ctx);
 }
 
 /* Time. */
 
-static void dial(struct redis_source *s)
+static void name_server(struct redis_source *s)
 {
+    buf_reset(&s->name);
+    redis_url_print(&s->name, &s->url);
+}
+
+static void on_found(void *owner, const struct addr *addr)
+{
+    struct redis_source *s = owner;
     s->phase = DIALLING;
+    s->url.addr = *addr;
+    name_server(s);
+    redis_conn_point(s->conn, s->tls, addr);
     uint64_t now = clock_mono_us();
     set_deadline(s, now);
     wait_until(s, s->deadline_us, now);
     const char *why = "";
     if (redis_conn_open(s->conn, s->ping_timeout_ms, &why) != ERR_OK)
         drop(s, why);
+}
+
+static void on_none(void *owner, const char *why)
+{
+    drop(owner, why);
+}
+
+static void on_changed(void *owner, const char *why)
+{
+    struct redis_source *s = owner;
+    backoff_reset(&s->backoff);
+    if (s->phase >= DIALLING && s->phase <= UP)
+        drop(s, why);
+    else if (s->phase == WAITING)
+        wait_ms(s, 0);
 }
 
 /* True once the deadline has passed and nothing was to be read either. */
@@ -278,7 +321,8 @@ static void on_timer(uv_timer_t *timer)
     }
     switch (s->phase) {
     case WAITING:
-        dial(s);
+        s->phase = ASKING;
+        s->where->ops->ask(s->where);
         break;
     case DIALLING:
         if (too_late(s, clock_mono_us()))
@@ -292,6 +336,7 @@ static void on_timer(uv_timer_t *timer)
         check_alive(s);
         break;
     case IDLE:
+    case ASKING:
     case CLOSED:
         break;
     }
@@ -327,7 +372,8 @@ static void release(struct redis_source *s)
 {
     redis_conn_destroy(s->conn);
     redis_proto_destroy(s->proto);
-    free(s->where);
+    redis_url_finish(&s->url);
+    buf_finish(&s->name);
     free(s);
 }
 
@@ -346,6 +392,7 @@ static void source_close(struct source *base)
     s->phase = CLOSED;
     redis_proto_stop(s->proto);
     redis_conn_close(s->conn);
+    s->where->ops->close(s->where);
     uv_close((uv_handle_t *)&s->timer, on_closed);
     uv_close((uv_handle_t *)&s->retry, on_closed);
 }
@@ -356,16 +403,6 @@ static const struct source_ops ops = {
     .start = source_start,
     .close = source_close,
 };
-
-static char *url_text(const struct redis_url *url)
-{
-    struct buf b = BUF_INIT;
-    redis_url_print(&b, url);
-    buf_byte(&b, '\0');
-    if (b.failed)
-        buf_finish(&b);
-    return b.data;
-}
 
 static uint64_t seed(void)
 {
@@ -382,6 +419,8 @@ struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *
     static const struct redis_conn_events conn_events = {
         .on_open = on_open, .on_read = on_read, .on_sent = on_sent, .on_lost = on_lost};
     const struct redis_tls *tls = options->url->tls ? options->tls : NULL;
+    static const struct redis_where_events where_events = {
+        .on_found = on_found, .on_none = on_none, .on_changed = on_changed};
     struct redis_source *s = calloc(1, sizeof *s);
     if (s == NULL || (options->url->tls && tls == NULL)) {
         free(s);
@@ -391,16 +430,28 @@ struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *
                                               .password = options->url->password,
                                               .events = events,
                                               .ctx = ctx,
+                                              .on_hello = on_hello,
                                               .on_ready = on_ready,
                                               .owner = s};
-    s->where = url_text(options->url);
+    s->tls = tls;
+    s->url = (struct redis_url){.addr = options->url->addr, .tls = options->url->tls};
+    if (options->url->user != NULL && (s->url.user = strdup(options->url->user)) == NULL) {
+        release(s);
+        return NULL;
+    }
     s->conn = redis_conn_create(loop, tls, &options->url->addr, &conn_events, s);
     s->proto = redis_proto_create(&proto);
-    if (s->where == NULL || s->conn == NULL || s->proto == NULL) {
+    if (s->conn != NULL && s->proto != NULL)
+        s->where = redis_where_create(loop, options, &where_events, s);
+    if (s->where == NULL) {
         release(s);
         return NULL;
     }
     s->base.ops = &ops;
+    if (options->sentinel_count > 0)
+        buf_printf(&s->name, "the master %s", options->master); /* until it is found */
+    else
+        name_server(s);
     s->events = events;
     s->ctx = ctx;
     s->ping_interval_ms = options->ping_interval_ms;

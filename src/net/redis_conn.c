@@ -485,12 +485,10 @@ struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct redis_tls *tl
     return c;
 }
 
-void redis_conn_destroy(struct redis_conn *c)
+static void lookup_drop(struct redis_conn *c)
 {
-    if (c == NULL)
-        return;
-    redis_conn_close(c);
     struct lookup *l = c->lookup;
+    c->lookup = NULL;
     if (l != NULL && l->done) {
         uv_freeaddrinfo(l->request.addrinfo);
         free(l);
@@ -498,7 +496,25 @@ void redis_conn_destroy(struct redis_conn *c)
         l->owner = NULL;
         (void)uv_cancel((uv_req_t *)&l->request);
     }
+}
+
+void redis_conn_destroy(struct redis_conn *c)
+{
+    if (c == NULL)
+        return;
+    redis_conn_close(c);
+    lookup_drop(c);
     free(c);
+}
+
+void redis_conn_point(struct redis_conn *c, const struct redis_tls *tls, const struct addr *addr)
+{
+    c->tls = tls;
+    if (addr_equal(&c->addr, addr))
+        return; /* what is known of it stays: see redis_conn_open */
+    lookup_drop(c);
+    c->addr = *addr;
+    c->start = 0;
 }
 
 int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why)

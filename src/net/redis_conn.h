@@ -43,6 +43,9 @@ void redis_conn_destroy(struct redis_conn *c);
  * sentence that is valid until the next open. */
 int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why);
 
+/* The next open goes there: as in redis_conn_create. Close first. */
+void redis_conn_point(struct redis_conn *c, const struct redis_tls *tls, const struct addr *addr);
+
 /* Write all of `out`, leaving it empty, unless a write is still in flight: then nothing happens,
  * and on_sent will say when to call again. (With TLS a renegotiation can be in the way as well.)
  * Returns 0, or an ERR_ code: close. */

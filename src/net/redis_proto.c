@@ -19,6 +19,7 @@ enum {
 struct redis_proto {
     const struct source_events *events;
     void *ctx;
+    int (*on_hello)(void *owner, const struct redis_hello *hello, const char **why);
     void (*on_ready)(void *owner);
     void *owner;
     char *user;     /* owned; may be NULL */
@@ -26,10 +27,13 @@ struct redis_proto {
 
     struct resp_reader *reader; /* NULL: no connection */
     struct redis_subs subs;
-    struct link sent;    /* unanswered, in order: auth, ping, or the link of a subscription */
+    struct link sent;    /* unanswered, in order: one of those below, or a subscription's link */
     struct link refused; /* subscriptions that wait for redis_proto_retry */
     struct link auth;    /* the entry of AUTH in `sent` */
+    struct link hello;   /* the entry of HELLO in `sent` */
+    struct link info;    /* the entry of INFO in `sent` */
     struct link ping;    /* the entry of PING in `sent` */
+    bool greeted;        /* subscriptions may be sent */
     bool ready;          /* the first PING has been answered */
     bool acked;          /* the caller was told of an acknowledgement on this connection */
     bool stopped;
@@ -71,6 +75,23 @@ static void send_ping(struct redis_proto *p)
     list_push(&p->sent, &p->ping);
 }
 
+/* Every user may say HELLO, which is not so of ROLE and INFO. */
+static void send_hello(struct redis_proto *p)
+{
+    const char *argv[] = {"HELLO", "2"};
+    const size_t lens[] = {5, 1};
+    send_command(p, 2, argv, lens);
+    list_push(&p->sent, &p->hello);
+}
+
+static void send_info(struct redis_proto *p)
+{
+    const char *argv[] = {"INFO"};
+    const size_t lens[] = {4};
+    send_command(p, 1, argv, lens);
+    list_push(&p->sent, &p->info);
+}
+
 static void send_turn(struct redis_proto *p, struct redis_sub *sub)
 {
     static const char *const verbs[2][2] = {{"SUBSCRIBE", "UNSUBSCRIBE"},
@@ -87,7 +108,7 @@ static void settle(struct redis_proto *p, struct redis_sub *sub)
 {
     switch (redis_sub_next(sub)) {
     case TODO_SEND:
-        if (p->reader != NULL)
+        if (p->greeted)
             send_turn(p, sub);
         break;
     case TODO_RELEASE:
@@ -147,6 +168,36 @@ static int take_pong(struct redis_proto *p)
     return after_callback(p);
 }
 
+static void send_subscriptions(struct redis_proto *p)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        size_t pos = 0;
+        struct redis_sub *sub;
+        while ((sub = strmap_next(&p->subs.names[kind], &pos)) != NULL)
+            send_turn(p, sub);
+    }
+    send_ping(p);
+}
+
+static int greet(struct redis_proto *p, struct redis_hello hello)
+{
+    const char *why = "";
+    list_remove(&p->hello);
+    list_remove(&p->info);
+    if (p->on_hello(p->owner, &hello, &why) != ERR_OK)
+        return broken(p, ERR_AGAIN, why);
+    p->greeted = true;
+    send_subscriptions(p);
+    return after_callback(p);
+}
+
+static int take_string(struct redis_proto *p, struct resp_slice text)
+{
+    if (list_first(&p->sent) == &p->info)
+        return greet(p, redis_hello_parse_info(text.p, text.n));
+    return broken(p, ERR_INVALID, "the server sent what Pub/Sub does not know");
+}
+
 static int take_status(struct redis_proto *p, struct resp_slice text)
 {
     if (list_first(&p->sent) == &p->auth) {
@@ -158,32 +209,32 @@ static int take_status(struct redis_proto *p, struct resp_slice text)
     return broken(p, ERR_INVALID, "the server answered what nobody asked");
 }
 
-static bool is(struct resp_slice s, const char *word)
-{
-    return s.n == strlen(word) && memcmp(s.p, word, s.n) == 0;
-}
-
 static int take_array(struct redis_proto *p, const struct resp_reply *r)
 {
     const struct resp_slice *part = r->part;
-    if (r->count == 4 && is(part[0], "pmessage")) {
+    if (!p->greeted) {
+        if (list_first(&p->sent) == &p->hello)
+            return greet(p, redis_hello_parse(part, r->count));
+        return broken(p, ERR_INVALID, "the server answered what nobody asked");
+    }
+    if (r->count == 4 && resp_is(part[0], "pmessage")) {
         p->events->on_message(p->ctx, part[1].p, part[1].n, part[2].p, part[2].n, part[3].p,
                               part[3].n);
         return after_callback(p);
     }
-    if (r->count == 3 && is(part[0], "message")) {
+    if (r->count == 3 && resp_is(part[0], "message")) {
         p->events->on_message(p->ctx, NULL, 0, part[1].p, part[1].n, part[2].p, part[2].n);
         return after_callback(p);
     }
-    if (r->count == 3 && is(part[0], "subscribe"))
+    if (r->count == 3 && resp_is(part[0], "subscribe"))
         return take_ack(p, SOURCE_CHANNEL, true, part[1]);
-    if (r->count == 3 && is(part[0], "psubscribe"))
+    if (r->count == 3 && resp_is(part[0], "psubscribe"))
         return take_ack(p, SOURCE_PATTERN, true, part[1]);
-    if (r->count == 3 && is(part[0], "unsubscribe"))
+    if (r->count == 3 && resp_is(part[0], "unsubscribe"))
         return take_ack(p, SOURCE_CHANNEL, false, part[1]);
-    if (r->count == 3 && is(part[0], "punsubscribe"))
+    if (r->count == 3 && resp_is(part[0], "punsubscribe"))
         return take_ack(p, SOURCE_PATTERN, false, part[1]);
-    if (r->count == 2 && is(part[0], "pong"))
+    if (r->count == 2 && resp_is(part[0], "pong"))
         return take_pong(p);
     log_debug("redis: ignoring a reply of kind %.*s", (int)(part[0].n < 64 ? part[0].n : 64),
               part[0].p);
@@ -238,6 +289,13 @@ static int take_error(struct redis_proto *p, struct resp_slice s)
         buf_printf(&p->reason, "the server reported: %s", text);
         return ERR_INVALID;
     }
+    if (head == &p->hello) {
+        list_remove(&p->hello);
+        send_info(p);
+        return ERR_OK;
+    }
+    if (head == &p->info)
+        return greet(p, (struct redis_hello){REDIS_KIND_UNKNOWN, REDIS_ROLE_UNKNOWN});
     if (head != &p->ping)
         return take_refusal(p, container_of(head, struct redis_sub, link), text, &error);
     /* A refused PING (no right to it, or a busy script) is a sign of life all the same. */
@@ -256,6 +314,8 @@ static int take_reply(void *ctx, const struct resp_reply *r)
         return take_status(p, r->part[0]);
     case RESP_ERROR:
         return take_error(p, r->part[0]);
+    case RESP_STRING:
+        return take_string(p, r->part[0]);
     case RESP_OTHER:
         break;
     }
@@ -278,12 +338,15 @@ struct redis_proto *redis_proto_create(const struct redis_proto_options *options
         return NULL;
     p->events = options->events;
     p->ctx = options->ctx;
+    p->on_hello = options->on_hello;
     p->on_ready = options->on_ready;
     p->owner = options->owner;
     redis_subs_init(&p->subs);
     list_init(&p->sent);
     list_init(&p->refused);
     list_init(&p->auth);
+    list_init(&p->hello);
+    list_init(&p->info);
     list_init(&p->ping);
     if (options->user != NULL && (p->user = strdup(options->user)) == NULL)
         goto fail;
@@ -315,13 +378,7 @@ int redis_proto_begin(struct redis_proto *p)
     if (p->reader == NULL)
         return ERR_NOMEM;
     send_auth(p);
-    for (int kind = 0; kind < 2; kind++) {
-        size_t pos = 0;
-        struct redis_sub *sub;
-        while ((sub = strmap_next(&p->subs.names[kind], &pos)) != NULL)
-            send_turn(p, sub);
-    }
-    send_ping(p);
+    send_hello(p);
     return p->out.failed ? ERR_NOMEM : ERR_OK;
 }
 
@@ -350,9 +407,11 @@ void redis_proto_end(struct redis_proto *p)
 {
     resp_destroy(p->reader);
     p->reader = NULL;
-    p->ready = p->acked = false;
+    p->greeted = p->ready = p->acked = false;
     redis_subs_forget(&p->subs);
     list_remove(&p->auth);
+    list_remove(&p->hello);
+    list_remove(&p->info);
     list_remove(&p->ping);
     buf_finish(&p->out);
 }
@@ -384,7 +443,7 @@ void redis_proto_unsubscribe(struct redis_proto *p, enum source_sub kind, const 
 
 void redis_proto_ping(struct redis_proto *p)
 {
-    if (p->reader != NULL && list_empty(&p->ping))
+    if (p->greeted && list_empty(&p->ping))
         send_ping(p);
 }
 

@@ -1,7 +1,9 @@
 /* Private to net's Redis source. The conversation with the server as a state machine without
  * sockets: bytes in, bytes out, call-backs of broker/source.h in between.
  *
- *   begin → out: AUTH, all wanted (P)SUBSCRIBEs, PING, in one go
+ *   begin → out: AUTH, HELLO, in one go
+ *         → feed: the answer to HELLO: on_hello → out: all wanted (P)SUBSCRIBEs, PING, in one go
+ *           (where HELLO is unknown, INFO is asked first: it would not be answered any more later)
  *         → feed … feed: acknowledgements, refusals; the answer to PING: on_ready
  *         → feed: messages …
  *   end     when the connection is lost; then begin again with the next one.
@@ -14,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "redis_hello.h"
 #include "tickerd/base/buf.h"
 #include "tickerd/broker/source.h"
 
@@ -22,7 +25,10 @@ struct redis_proto_options {
     const char *password;               /* NULL: none; copied */
     const struct source_events *events; /* message, acked and refused are called from here */
     void *ctx;
-    void (*on_ready)(void *owner); /* everything sent by begin has been answered */
+    /* What the server is. Not 0: it will not do, *why is a sentence; this ends the feed with
+     * ERR_AGAIN. */
+    int (*on_hello)(void *owner, const struct redis_hello *hello, const char **why);
+    void (*on_ready)(void *owner); /* everything that was wanted has been answered */
     void *owner;
 };
 

@@ -26,7 +26,7 @@ struct resp_reader {
     size_t max;
     struct buf held;        /* the parts before the last, one after the other */
     size_t end[RESP_PARTS]; /* where each of them ends in `held` */
-    bool odd;               /* this reply is no flat array of at most RESP_PARTS */
+    bool odd;               /* this reply is no array of 1 to RESP_PARTS elements */
     bool taken;             /* this reply has been handed over */
     int verdict;            /* of take */
     const char *error;      /* static; NULL: hiredis has it */
@@ -59,9 +59,9 @@ static void hand_over_array(struct resp_reader *r, size_t count, const char *las
 
 static void *add_element(struct resp_reader *r, const redisReadTask *task, const char *s, size_t n)
 {
-    if (r->odd)
+    if (r->odd || task->parent->parent != NULL)
         return r;
-    if (task->parent->parent != NULL || task->idx < 0 || task->idx >= RESP_PARTS) {
+    if (task->idx < 0 || task->idx >= RESP_PARTS) {
         r->odd = true;
         return r;
     }
@@ -79,7 +79,7 @@ static void *create_string(const redisReadTask *task, char *s, size_t n)
     struct resp_reader *r = task->privdata;
     if (task->parent != NULL)
         return add_element(r, task, s, n);
-    struct resp_reply reply = {.kind = RESP_OTHER, .count = 1, .part = {{s, n}}};
+    struct resp_reply reply = {.kind = RESP_STRING, .count = 1, .part = {{s, n}}};
     if (task->type == REDIS_REPLY_STATUS)
         reply.kind = RESP_STATUS;
     else if (task->type == REDIS_REPLY_ERROR)
@@ -103,7 +103,9 @@ static void *create_integer(const redisReadTask *task, long long value)
 static void *begin_array(const redisReadTask *task, size_t elements)
 {
     struct resp_reader *r = task->privdata;
-    if (task->parent != NULL || elements == 0 || elements > RESP_PARTS)
+    if (task->parent != NULL)
+        return add_element(r, task, "", 0);
+    if (elements == 0 || elements > RESP_PARTS)
         r->odd = true;
     return r;
 }

@@ -3,21 +3,30 @@
 #ifndef TICKERD_NET_REDIS_RESP_H
 #define TICKERD_NET_REDIS_RESP_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 enum resp_kind {
     RESP_STATUS, /* part[0] is the text */
     RESP_ERROR,  /* part[0] is the text */
-    RESP_ARRAY,  /* 1 to RESP_PARTS scalars in part[] */
-    RESP_OTHER   /* anything Pub/Sub does not use: other scalars, empty, long or nested arrays */
+    RESP_STRING, /* part[0] is the text */
+    RESP_ARRAY,  /* 1 to RESP_PARTS elements in part[]; an array inside it counts as a blank */
+    RESP_OTHER   /* anything Pub/Sub does not use: other scalars, empty or long arrays */
 };
 
-enum { RESP_PARTS = 4 };
+/* A message has four, the answer to HELLO fourteen. */
+enum { RESP_PARTS = 16 };
 
 struct resp_slice {
-    const char *p; /* not NUL-terminated; "" for a nil, an integer or an empty string */
+    const char *p; /* not NUL-terminated; "" for a nil, an integer, an array, an empty string */
     size_t n;
 };
+
+static inline bool resp_is(struct resp_slice s, const char *word)
+{
+    return s.n == strlen(word) && memcmp(s.p, word, s.n) == 0;
+}
 
 struct resp_reply {
     enum resp_kind kind;

@@ -7,7 +7,7 @@
 
 #include "tickerd/base/err.h"
 
-enum { REDIS_PORT = 6379, LABEL_MAX = 63, PORT_DIGITS = 5 };
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, LABEL_MAX = 63, PORT_DIGITS = 5 };
 
 static int refuse(const char **why, const char *sentence)
 {
@@ -159,6 +159,13 @@ void addr_print(struct buf *out, const struct addr *a)
         buf_printf(out, "%s:%u", a->host, a->port);
 }
 
+bool addr_equal(const struct addr *a, const struct addr *b)
+{
+    if (a->is_unix != b->is_unix || a->port != b->port)
+        return false;
+    return (a->is_unix ? strcmp(a->host, b->host) : strcasecmp(a->host, b->host)) == 0;
+}
+
 static int hex_value(char c)
 {
     if (is_digit(c))
@@ -211,7 +218,8 @@ static int parse_userinfo(struct redis_url *u, const char *s, size_t len, const 
     return percent_decode(&u->password, colon + 1, len - user_len - 1, why);
 }
 
-static int parse_tcp_url(struct redis_url *u, const char *s, size_t authority_len, const char **why)
+static int parse_tcp_url(struct redis_url *u, const char *s, size_t authority_len, uint16_t port,
+                         const char **why)
 {
     const char *at = memrchr(s, '@', authority_len); /* an @ in a password is often left bare */
     const char *host = at == NULL ? s : at + 1;
@@ -223,7 +231,7 @@ static int parse_tcp_url(struct redis_url *u, const char *s, size_t authority_le
     if (rc != 0)
         return rc;
     if (!has_port)
-        u->addr.port = REDIS_PORT;
+        u->addr.port = port;
     if (u->addr.port == 0)
         return refuse(why, "the port must be a number from 1 to 65535");
     if (strpbrk(path, "?#") != NULL)
@@ -244,7 +252,7 @@ static int parse_unix_url(struct redis_url *u, const char *s, size_t authority_l
     return rc != 0 ? rc : parse_path(&u->addr, s + authority_len, why);
 }
 
-int redis_url_parse(struct redis_url *u, const char *text, const char **why)
+static int parse_url(struct redis_url *u, const char *text, uint16_t port, const char **why)
 {
     const char *rest = strstr(text, "://");
     size_t scheme_len = rest == NULL ? 0 : (size_t)(rest - text);
@@ -263,9 +271,30 @@ int redis_url_parse(struct redis_url *u, const char *text, const char **why)
     if (strchr(rest + authority_len, '@') != NULL && !is_unix)
         return refuse(why, "a / in user or password must be percent-encoded as %2F");
     int rc = is_unix ? parse_unix_url(u, rest, authority_len, why)
-                     : parse_tcp_url(u, rest, authority_len, why);
+                     : parse_tcp_url(u, rest, authority_len, port, why);
     if (rc != 0)
         redis_url_finish(u);
+    return rc;
+}
+
+int redis_url_parse(struct redis_url *u, const char *text, const char **why)
+{
+    return parse_url(u, text, REDIS_PORT, why);
+}
+
+int sentinel_parse(struct redis_url *u, const char *text, const char **why)
+{
+    if (strstr(text, "://") != NULL)
+        return parse_url(u, text, SENTINEL_PORT, why);
+    memset(u, 0, sizeof(*u));
+    if (strchr(text, '@') != NULL)
+        return refuse(why, "with user or password it must be a URL, beginning with redis://");
+    bool has_port = false;
+    int rc = parse_authority(&u->addr, text, strlen(text), &has_port, why);
+    if (rc == 0 && !has_port)
+        u->addr.port = SENTINEL_PORT;
+    if (rc == 0 && u->addr.port == 0)
+        return refuse(why, "the port must be a number from 1 to 65535");
     return rc;
 }
 

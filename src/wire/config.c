@@ -56,9 +56,12 @@ void config_destroy(struct config *c)
     if (c == NULL)
         return;
     config_strings_finish(&c->listen);
+    config_strings_finish(&c->redis.sentinels);
+    config_strings_finish(&c->redis.nodes);
     config_strings_finish(&c->cors.origins);
     config_rules_free(c->rules, c->rule_count);
     free(c->redis.url);
+    free(c->redis.master);
     free(c->redis.prefix);
     free(c->redis.tls.ca);
     free(c->redis.tls.cert);
@@ -68,14 +71,23 @@ void config_destroy(struct config *c)
     free(c);
 }
 
-bool config_uses_tls(const struct config *c)
+/* Reads and forgets it: the text may hold a password. */
+static bool is_tls(int (*parse)(struct redis_url *, const char *, const char **), const char *text)
 {
     struct redis_url url;
     const char *why;
-    if (redis_url_parse(&url, c->redis.url, &why) != ERR_OK)
+    if (parse(&url, text, &why) != ERR_OK)
         return false;
     bool tls = url.tls;
     redis_url_finish(&url);
+    return tls;
+}
+
+bool config_uses_tls(const struct config *c)
+{
+    bool tls = is_tls(redis_url_parse, c->redis.url);
+    for (size_t i = 0; i < c->redis.sentinels.count; i++)
+        tls = tls || is_tls(sentinel_parse, c->redis.sentinels.items[i]);
     return tls;
 }
 

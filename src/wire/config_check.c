@@ -2,7 +2,6 @@
 #include "config_internal.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "tickerd/wire/utf8.h"
 
@@ -43,6 +42,39 @@ bool config_check_host(const char *text, const char **why)
     else if (v6)
         *why = "it is no IPv6 address, and a name is given without a port";
     return false;
+}
+
+bool config_check_sentinel(const char *text, const char **why)
+{
+    struct redis_url url;
+    if (!utf8_valid(text, strlen(text))) {
+        *why = "it is not valid UTF-8";
+        return false;
+    }
+    if (sentinel_parse(&url, text, why) != 0)
+        return false;
+    redis_url_finish(&url);
+    return true;
+}
+
+bool config_check_node(const char *text, const char **why)
+{
+    struct addr a;
+    if (addr_parse(&a, text, why) != 0)
+        return false;
+    *why = "it must be host:port";
+    return !a.is_unix && a.port != 0;
+}
+
+bool config_check_master(const char *text, const char **why)
+{
+    *why = "names of masters have no blanks and no control bytes";
+    for (const char *p = text; *p != '\0'; p++) {
+        if ((unsigned char)*p <= 0x20 || *p == 0x7f)
+            return false;
+    }
+    *why = "it is not valid UTF-8";
+    return utf8_valid(text, strlen(text));
 }
 
 bool config_check_prefix(const char *text, const char **why)
@@ -173,10 +205,9 @@ static bool same_addr(const char *a, const char *b)
 {
     const char *why;
     struct addr x, y;
-    if (addr_parse(&x, a, &why) != 0 || addr_parse(&y, b, &why) != 0 || x.is_unix != y.is_unix)
+    if (addr_parse(&x, a, &why) != 0 || addr_parse(&y, b, &why) != 0)
         return false;
-    return x.port == y.port &&
-           (x.is_unix ? strcmp(x.host, y.host) : strcasecmp(x.host, y.host)) == 0;
+    return addr_equal(&x, &y);
 }
 
 static void check_listen(struct config_build *b)
@@ -222,9 +253,31 @@ static void check_tls(struct config_build *b)
                             "expected together with %s, found alone", names[missing]);
 }
 
+/* Sentinels and the master's name make sense together only; a cluster is something else. */
+static void check_sentinels(struct config_build *b)
+{
+    static const char *const names[] = {"redis.sentinels", "redis.master", "redis.nodes"};
+    const struct config *c = b->config;
+    bool sentinels = c->redis.sentinels.count > 0;
+    const struct config_origin *at = blame(b, names, 2);
+    if (at != NULL && sentinels && c->redis.master[0] == '\0')
+        config_error_origin(b, at, names[1],
+                            "expected the name that the Sentinels know the master by, as "
+                            "redis.sentinels is set");
+    if (at != NULL && !sentinels && c->redis.master[0] != '\0')
+        config_error_origin(b, at, names[0],
+                            "expected at least one Sentinel, as redis.master is set");
+    at = blame(b, names, 3);
+    if (at != NULL && sentinels && c->redis.nodes.count > 0)
+        config_error_origin(b, at, names[2],
+                            "nodes are of a cluster, which has no Sentinels: set only one of "
+                            "redis.nodes and redis.sentinels");
+}
+
 void config_cross_check(struct config_build *b)
 {
     check_tls(b);
+    check_sentinels(b);
     check_listen(b);
     check_window(b);
     check_cors(b);

@@ -36,13 +36,13 @@ static void put_redacted(struct buf *out, const char *url)
     buf_finish(&text);
 }
 
-static void put_strings(struct buf *out, const struct strings *list)
+static void put_strings(struct buf *out, const struct strings *list, bool redact)
 {
     buf_byte(out, '[');
     for (size_t i = 0; i < list->count; i++) {
         if (i > 0)
             buf_str(out, ", ");
-        put_string(out, list->items[i]);
+        (redact ? put_redacted : put_string)(out, list->items[i]);
     }
     buf_byte(out, ']');
 }
@@ -115,7 +115,7 @@ static void put_value(struct buf *out, const struct config_key *key, const void 
             put_string(out, *(char *const *)field);
         break;
     case CONFIG_STRINGS:
-        put_strings(out, field);
+        put_strings(out, field, key->secret && !secrets);
         break;
     case CONFIG_RULES:
         put_rules(out, base, indent);

@@ -16,6 +16,7 @@
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
 enum { FILE_NAME_MAX = 4095 };
 enum { STATE_PATH_MAX = 4000 };
+enum { SENTINELS_MAX = 64, NODES_MAX = 256, MASTER_MAX = 255 };
 enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
@@ -47,6 +48,20 @@ static const struct config_key keys[] = {
      .what = "a URL such as redis://user:password@127.0.0.1:6379 or unix:///path",
      .help = "The Redis server: redis://, rediss:// (TLS) or unix:///path, with user and password "
              "if need be."},
+    {.name = "redis.sentinels", .type = CONFIG_STRINGS, .offset = AT(redis.sentinels),
+     .max = SENTINELS_MAX, .initial = "[]", .secret = true, .check = config_check_sentinel,
+     .what = "a Sentinel such as \"10.0.0.1:26379\" or \"redis://user:password@10.0.0.1:26379\"",
+     .help = "The Sentinels that say where the Redis server is; redis.url then gives only the "
+             "scheme, user and password."},
+    {.name = "redis.master", .type = CONFIG_STRING, .offset = AT(redis.master),
+     .max = MASTER_MAX, .initial = "", .check = config_check_master,
+     .what = "a name of at most 255 bytes such as mymaster",
+     .help = "The name by which the Sentinels know the Redis server."},
+    {.name = "redis.nodes", .type = CONFIG_STRINGS, .offset = AT(redis.nodes),
+     .max = NODES_MAX, .initial = "[]", .check = config_check_node,
+     .what = "an address such as \"10.0.0.2:6379\"",
+     .help = "With Redis Cluster: more nodes to begin with than the one in redis.url; the others "
+             "are learned from them."},
     {.name = "redis.prefix", .type = CONFIG_STRING, .offset = AT(redis.prefix),
      .max = PREFIX_MAX, .initial = "sse:", .check = config_check_prefix,
      .what = "UTF-8 text of at most 200 bytes without control bytes",

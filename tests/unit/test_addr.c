@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "tickerd/base/err.h"
@@ -234,11 +235,72 @@ static void refuses_bad_redis_urls(void **state)
     refuse_url("unix://u:%x@/r", percent);
 }
 
+static void refuse_sentinel(const char *text, const char *sentence)
+{
+    struct redis_url u;
+    const char *why = NULL;
+    assert_int_not_equal(sentinel_parse(&u, text, &why), 0);
+    assert_string_equal(why, sentence);
+}
+
+static void reads_sentinels(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *url, *password;
+    } cases[] = {
+        {"h", "redis://h:26379", NULL},
+        {"10.0.0.1:5", "redis://10.0.0.1:5", NULL},
+        {"[::1]", "redis://[::1]:26379", NULL},
+        {"redis://h", "redis://h:26379", NULL},
+        {"redis://:p%40w@h:7", "redis://h:7", "p@w"},
+        {"rediss://joe:pw@[::1]:7", "rediss://joe@[::1]:7", "pw"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct redis_url u;
+        struct buf text = BUF_INIT;
+        const char *why = "";
+        assert_int_equal(sentinel_parse(&u, cases[i].text, &why), 0);
+        redis_url_print(&text, &u);
+        assert_string_equal(buf_cstr(&text), cases[i].url);
+        assert_int_equal(u.password == NULL, cases[i].password == NULL);
+        if (u.password != NULL)
+            assert_string_equal(u.password, cases[i].password);
+        redis_url_finish(&u);
+        buf_finish(&text);
+    }
+    refuse_sentinel("", "the host is missing");
+    refuse_sentinel("h:0", "the port must be a number from 1 to 65535");
+    refuse_sentinel("h:x", "the port must be a number from 0 to 65535");
+    refuse_sentinel(":pw@h", "with user or password it must be a URL, beginning with redis://");
+    refuse_sentinel("http://h", "it must begin with redis://, rediss:// or unix://");
+}
+
+static void knows_the_same_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {"h:1", "H:1", true},         {"h:1", "h:2", false},        {"h:1", "i:1", false},
+        {"[::1]:1", "[::1]:1", true}, {"unix:/a", "unix:/a", true}, {"unix:/a", "unix:/A", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct addr a, b;
+        const char *why;
+        assert_int_equal(addr_parse(&a, cases[i].a, &why), 0);
+        assert_int_equal(addr_parse(&b, cases[i].b, &why), 0);
+        assert_int_equal(addr_equal(&a, &b), cases[i].same);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_addresses),       cmocka_unit_test(prints_what_it_reads),
         cmocka_unit_test(refuses_bad_addresses), cmocka_unit_test(knows_its_lengths),
+        cmocka_unit_test(reads_sentinels),       cmocka_unit_test(knows_the_same_place),
         cmocka_unit_test(reads_redis_urls),      cmocka_unit_test(refuses_bad_redis_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

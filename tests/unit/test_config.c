@@ -18,6 +18,9 @@ static const struct {
     {"listen", "[\"[::1]:80\",\"unix:/run/t.sock\"]", "[\"[::1]:80\", \"unix:/run/t.sock\"]"},
     {"workers", "256", "256"},
     {"redis.url", "rediss://h:7", "\"rediss://h:7\""},
+    {"redis.sentinels", "[\"h:1\",\"redis://u@[::1]\"]", "[\"h:1\", \"redis://u@[::1]\"]"},
+    {"redis.master", "m", "\"m\""},
+    {"redis.nodes", "[]", "[]"},
     {"redis.prefix", "caf\xc3\xa9*\"", "\"caf\xc3\xa9*\\\"\""},
     {"redis.mode", "on-demand", "\"on-demand\""},
     {"redis.linger", "0s", "\"0s\""},
@@ -157,6 +160,8 @@ static void sets_each_key_alone(void **state)
         char setting[128];
         if (strncmp(keys[i].key, "redis.tls.", 10) == 0) /* valid only together */
             continue;
+        if (strcmp(keys[i].key, "redis.sentinels") == 0 || strcmp(keys[i].key, "redis.master") == 0)
+            continue; /* go together only */
         (void)snprintf(setting, sizeof(setting), "%s=%s", keys[i].key, keys[i].text);
         struct config *c = build_ok(NULL, NULL, SET(setting));
         char *after = print(c, true);
@@ -193,6 +198,10 @@ static void stores_each_key_in_its_field(void **state)
     assert_string_equal(c->redis.tls.cert, "/cert");
     assert_string_equal(c->redis.tls.key, "/key");
     assert_string_equal(c->redis.tls.server_name, "::1");
+    assert_int_equal(c->redis.sentinels.count, 2);
+    assert_string_equal(c->redis.sentinels.items[1], "redis://u@[::1]");
+    assert_string_equal(c->redis.master, "m");
+    assert_int_equal(c->redis.nodes.count, 0);
     assert_int_equal(c->redis.prefix_len, 7);
     assert_int_equal(c->redis.mode, REDIS_MODE_ON_DEMAND);
     assert_int_equal(c->redis.linger_ms, 0);
@@ -395,6 +404,23 @@ static void hides_the_password(void **state)
     }
 }
 
+static void hides_passwords_in_lists(void **state)
+{
+    (void)state;
+    struct config *c = build_ok(
+        NULL, NULL, SET("redis.master=m", "redis.sentinels=[\"h\",\"redis://:s3@cret@h:2\"]"));
+    char *hidden = print(c, false), *open = print(c, true);
+    char *value = printed_value(hidden, "redis.sentinels");
+    assert_string_equal(value, "[\"h\", \"redis://:***@h:2\"]");
+    assert_null(strstr(hidden, "s3"));
+    assert_non_null(strstr(open, "redis://:s3@cret@h:2"));
+    config_destroy(build_ok(hidden, NULL, NULL));
+    free(hidden);
+    free(open);
+    free(value);
+    config_destroy(c);
+}
+
 static void shipped_file_agrees(void **state)
 {
     struct buf errors = BUF_INIT;
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test(judges_the_whole),
         cmocka_unit_test(accepts_origins),
         cmocka_unit_test(hides_the_password),
+        cmocka_unit_test(hides_passwords_in_lists),
         cmocka_unit_test(shipped_file_agrees),
         cmocka_unit_test(help_lists_each_key),
     };

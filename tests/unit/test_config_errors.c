@@ -15,6 +15,9 @@
     "expected an address such as \"127.0.0.1:8090\", \"[::1]:8090\" or "                           \
     "\"unix:/run/tickerd.sock\", found "
 #define ADDRESSES "expected a list of 1 to 64 strings, each an address such as \"127.0.0.1:8090\", "
+#define SENTINEL                                                                                   \
+    "expected a Sentinel such as \"10.0.0.1:26379\" or \"redis://user:password@10.0.0.1:26379\""
+#define NODE "expected an address such as \"10.0.0.2:6379\", found "
 #define URL "expected a URL such as redis://user:password@127.0.0.1:6379 or unix:///path"
 #define ORIGIN                                                                                     \
     "expected an origin such as \"https://example.org\" or \"https://*.example.org\", or \"*\", "  \
@@ -272,6 +275,19 @@ static void settings_name_themselves(void **state)
         {"redis.prefix=\xff", "=\xef\xbf\xbd: " PREFIX "\"\xef\xbf\xbd\": it is not valid UTF-8"},
         {"redis.url=redis://:s3cret@h:x", ": " URL ": the port must be a number from 0 to 65535"},
         {"log.level=redis://:s3cret@h", ": " LEVELS "text that may hold a password"},
+        {"redis.sentinels=[\"redis://:s3cret@h:x\"]",
+         ": redis.sentinels[0]: " SENTINEL ": the port must be a number from 0 to 65535"},
+        {"redis.sentinels=[\":s3cret@h\"]",
+         ": redis.sentinels[0]: " SENTINEL
+         ": with user or password it must be a URL, beginning with redis://"},
+        {"redis.nodes=[\"h\"]", "=[\"h\"]: redis.nodes[0]: " NODE "\"h\": the port is missing"},
+        {"redis.nodes=[\"h:0\"]",
+         "=[\"h:0\"]: redis.nodes[0]: " NODE "\"h:0\": it must be host:port"},
+        {"redis.nodes=[\"unix:/x\"]",
+         "=[\"unix:/x\"]: redis.nodes[0]: " NODE "\"unix:/x\": it must be host:port"},
+        {"redis.master=my master",
+         "=my master: expected a name of at most 255 bytes such as mymaster, found \"my master\": "
+         "names of masters have no blanks and no control bytes"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -281,6 +297,17 @@ static void settings_name_themselves(void **state)
         build_fails(NULL, NULL, SET(cases[i].input), buf_cstr(&message));
         buf_finish(&message);
     }
+    build_fails(
+        NULL, NULL, SET("redis.sentinels=[\"h\"]"),
+        "--set redis.sentinels: redis.master: expected the name that the Sentinels know the "
+        "master by, as redis.sentinels is set\n");
+    build_fails(NULL, NULL, SET("redis.master=m"),
+                "--set redis.master=m: redis.sentinels: expected at least one Sentinel, as "
+                "redis.master is set\n");
+    build_fails(
+        NULL, NULL, SET("redis.master=m", "redis.sentinels=[\"h\"]", "redis.nodes=[\"h:1\"]"),
+        "--set redis.sentinels: redis.nodes: nodes are of a cluster, which has no Sentinels: "
+        "set only one of redis.nodes and redis.sentinels\n");
     build_fails(NULL, NULL, SET("workers"), "--set workers: expected KEY=VALUE\n");
     build_fails(NULL, NULL, SET("redis.ur=s3cret"),
                 "--set redis.ur: unknown key, did you mean redis.url?\n");

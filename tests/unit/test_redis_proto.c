@@ -18,6 +18,8 @@ struct talk {
     bool stop;         /* stop at the next call-back */
     bool swap;         /* at a refusal: unsubscribe and subscribe again */
     const char *again; /* at an end of this channel: subscribe it again */
+    struct redis_hello hello;
+    bool will_not_do, stop_at_hello;
 };
 
 static void on_message(void *ctx, const char *pattern, size_t pattern_len, const char *channel,
@@ -53,6 +55,16 @@ static void on_refused(void *ctx, enum source_sub kind, const char *name, size_t
                error);
 }
 
+static int on_hello(void *owner, const struct redis_hello *hello, const char **why)
+{
+    struct talk *t = owner;
+    t->hello = *hello;
+    *why = "it will not do";
+    if (t->stop_at_hello)
+        redis_proto_stop(t->p);
+    return t->will_not_do ? ERR_INVALID : ERR_OK;
+}
+
 static void on_ready(void *owner)
 {
     struct talk *t = owner;
@@ -69,6 +81,7 @@ static void talk_start(struct talk *t, const char *user, const char *password)
                                                 .password = password,
                                                 .events = &events,
                                                 .ctx = t,
+                                                .on_hello = on_hello,
                                                 .on_ready = on_ready,
                                                 .owner = t};
     t->p = redis_proto_create(&options);
@@ -108,6 +121,14 @@ static void heard(struct talk *t, const char *text)
     buf_reset(&t->heard);
 }
 
+#define HELLO "*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"
+#define INFO "*1\r\n$4\r\nINFO\r\n"
+#define HELLO_IS(mode_len, mode, role_len, role)                                                   \
+    "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:2\r\n" \
+    "$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$" mode_len "\r\n" mode "\r\n$4\r\nrole\r\n$" role_len        \
+    "\r\n" role                                                                                    \
+    "\r\n$7\r\nmodules\r\n*1\r\n*4\r\n$4\r\nname\r\n$2\r\nbf\r\n$3\r\nver\r\n:999999\r\n"
+#define HELLO_OK HELLO_IS("10", "standalone", "6", "master")
 #define PING "*1\r\n$4\r\nPING\r\n"
 #define CMD(verb_len, verb, name_len, name)                                                        \
     "*2\r\n$" verb_len "\r\n" verb "\r\n$" name_len "\r\n" name "\r\n"
@@ -120,32 +141,105 @@ static void heard(struct talk *t, const char *text)
 #define PONG2 "*2\r\n$4\r\npong\r\n$0\r\n\r\n"
 #define NOPERM "-NOPERM not yours\r\n"
 
-static void begin_up(struct talk *t)
+/* Connected and greeted; what is wanted waits to be sent. */
+static void begin(struct talk *t)
 {
     assert_int_equal(redis_proto_begin(t->p), 0);
+    sent(t, HELLO);
+    assert_int_equal(feed(t, HELLO_OK), 0);
+}
+
+static void begin_up(struct talk *t)
+{
+    begin(t);
     sent(t, PING);
     assert_int_equal(feed(t, "+PONG\r\n"), 0);
     heard(t, "ready\n");
 }
 
-static void login_is_one_pipeline(void **state)
+static void login(void **state)
 {
     (void)state;
     struct talk t;
     talk_start(&t, "joe", "secret");
     on(&t, SOURCE_CHANNEL, "a");
-    on(&t, SOURCE_PATTERN, "b*");
     assert_int_equal(redis_proto_begin(t.p), 0);
-    sent(&t, "*3\r\n$4\r\nAUTH\r\n$3\r\njoe\r\n$6\r\nsecret\r\n" SUB_A PSUB_B PING);
-    assert_int_equal(feed(&t, "+OK\r\n" ON_A ON_B PONG2), 0);
+    on(&t, SOURCE_PATTERN, "b*"); /* has to wait */
+    redis_proto_ping(t.p);
+    sent(&t, "*3\r\n$4\r\nAUTH\r\n$3\r\njoe\r\n$6\r\nsecret\r\n" HELLO);
+    assert_int_equal(feed(&t, "+OK\r\n" HELLO_OK), 0);
+    sent(&t, SUB_A PSUB_B PING);
+    assert_int_equal(feed(&t, ON_A ON_B PONG2), 0);
     heard(&t, "on channel a\non pattern b*\nready\n");
+    assert_int_equal(t.hello.kind, REDIS_STANDALONE);
+    assert_int_equal(t.hello.role, REDIS_MASTER);
     talk_end(&t);
 
     talk_start(&t, NULL, "secret");
     assert_int_equal(redis_proto_begin(t.p), 0);
-    sent(&t, "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n" PING);
-    assert_int_equal(feed(&t, "+OK\r\n+PONG\r\n"), 0);
+    sent(&t, "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n" HELLO);
+    assert_int_equal(feed(&t, "+OK\r\n" HELLO_OK "+PONG\r\n"), 0);
+    sent(&t, PING);
     heard(&t, "ready\n");
+    talk_end(&t);
+}
+
+/* What servers of all ages say of themselves. */
+static void greetings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *replies;
+        enum redis_kind kind;
+        enum redis_role role;
+        bool asks_info;
+    } cases[] = {
+        {HELLO_IS("7", "cluster", "7", "replica"), REDIS_CLUSTER_NODE, REDIS_REPLICA, false},
+        {HELLO_IS("8", "sentinel", "6", "master"), REDIS_SENTINEL, REDIS_MASTER, false},
+        {HELLO_IS("5", "other", "4", "none"), REDIS_KIND_UNKNOWN, REDIS_ROLE_UNKNOWN, false},
+        {"*3\r\n$4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n", REDIS_CLUSTER_NODE,
+         REDIS_ROLE_UNKNOWN, false},
+        {"-ERR unknown command 'HELLO'\r\n"
+         "$62\r\n# Server\r\nredis_mode:cluster\r\nx\r\n\r\n:\r\nrole:slave\r\nrole2:master\r\n",
+         REDIS_CLUSTER_NODE, REDIS_REPLICA, true},
+        {"-NOPROTO no\r\n$33\r\nrole:master\nredis_mode:standalone\r\n", REDIS_STANDALONE,
+         REDIS_MASTER, true},
+        {"-ERR unknown command\r\n-ERR unknown command\r\n", REDIS_KIND_UNKNOWN, REDIS_ROLE_UNKNOWN,
+         true},
+        {"-ERR unknown command\r\n$0\r\n\r\n", REDIS_KIND_UNKNOWN, REDIS_ROLE_UNKNOWN, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct talk t;
+        talk_start(&t, NULL, NULL);
+        on(&t, SOURCE_CHANNEL, "a");
+        assert_int_equal(redis_proto_begin(t.p), 0);
+        assert_int_equal(feed(&t, cases[i].replies), 0);
+        sent(&t, cases[i].asks_info ? HELLO INFO SUB_A PING : HELLO SUB_A PING);
+        assert_int_equal(t.hello.kind, cases[i].kind);
+        assert_int_equal(t.hello.role, cases[i].role);
+        assert_int_equal(feed(&t, ON_A PONG2), 0);
+        heard(&t, "on channel a\nready\n");
+        talk_end(&t);
+    }
+}
+
+static void a_greeting_that_is_not_liked(void **state)
+{
+    (void)state;
+    struct talk t;
+    talk_start(&t, NULL, NULL);
+    on(&t, SOURCE_CHANNEL, "a");
+    assert_int_equal(redis_proto_begin(t.p), 0);
+    t.will_not_do = true;
+    assert_int_equal(feed(&t, HELLO_OK), ERR_AGAIN);
+    assert_string_equal(redis_proto_reason(t.p), "it will not do");
+    sent(&t, HELLO);
+    redis_proto_end(t.p);
+    t.will_not_do = false;
+    t.stop_at_hello = true;
+    assert_int_equal(redis_proto_begin(t.p), 0);
+    assert_int_equal(feed(&t, HELLO_OK ON_A), ERR_CLOSED);
+    heard(&t, "");
     talk_end(&t);
 }
 
@@ -155,11 +249,11 @@ static void messages(void **state)
     struct talk t;
     talk_start(&t, NULL, NULL);
     on(&t, SOURCE_CHANNEL, "a");
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     assert_int_equal(feed(&t, ON_A PONG2 "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"
                                          "*4\r\n$8\r\npmessage\r\n$2\r\nb*\r\n$2\r\nbc\r\n$0\r\n"
                                          "\r\n*3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
-                                         "*5\r\n:1\r\n:1\r\n:1\r\n:1\r\n"),
+                                         "*5\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"),
                      0);
     heard(&t, "on channel a\nready\nmsg  a hi\nmsg b* bc \n");
     assert_int_equal(feed(&t, ":1\r\n"), ERR_INVALID);
@@ -228,7 +322,7 @@ static void refusals(void **state)
     talk_start(&t, NULL, NULL);
     on(&t, SOURCE_CHANNEL, "a");
     on(&t, SOURCE_PATTERN, "b*");
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     assert_int_equal(feed(&t, NOPERM ON_B PONG2), 0);
     heard(&t, "refused channel a NOPERM not yours\non pattern b*\nready\n");
     assert_true(redis_proto_refused(t.p));
@@ -325,7 +419,7 @@ static void refused_ping_is_a_sign_of_life(void **state)
     (void)state;
     struct talk t;
     talk_start(&t, NULL, NULL);
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     assert_int_equal(feed(&t, "-NOPERM no permissions to run the 'ping' command\r\n"), 0);
     heard(&t, "ready\n");
     buf_reset(redis_proto_out(t.p));
@@ -347,7 +441,7 @@ static void out_of_step(void **state)
         struct talk t;
         talk_start(&t, NULL, NULL);
         on(&t, SOURCE_CHANNEL, "a");
-        assert_int_equal(redis_proto_begin(t.p), 0);
+        begin(&t);
         assert_int_equal(feed(&t, replies[i]), ERR_INVALID);
         assert_true(strlen(redis_proto_reason(t.p)) > 10);
         talk_end(&t);
@@ -366,7 +460,7 @@ static void stop_within_a_feed(void **state)
     struct talk t;
     talk_start(&t, NULL, NULL);
     on(&t, SOURCE_CHANNEL, "a");
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     t.stop = true;
     assert_int_equal(feed(&t, ON_A PONG2 "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"),
                      ERR_CLOSED);
@@ -383,12 +477,12 @@ static void everything_again_after_an_end(void **state)
     talk_start(&t, NULL, NULL);
     on(&t, SOURCE_CHANNEL, "a");
     on(&t, SOURCE_PATTERN, "b*");
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     assert_int_equal(feed(&t, ON_A "-NOPERM\r\n*2\r\n$4\r\npo"), 0);
     redis_proto_end(t.p);
     assert_false(redis_proto_refused(t.p));
     off(&t, SOURCE_CHANNEL, "a");
-    assert_int_equal(redis_proto_begin(t.p), 0);
+    begin(&t);
     sent(&t, PSUB_B PING);
     assert_int_equal(feed(&t, ON_B PONG2), 0);
     heard(&t, "on channel a\nrefused pattern b* NOPERM\non pattern b*\nready\n");
@@ -399,7 +493,9 @@ int main(void)
 {
     log_setup(LOG_ERROR, LOG_TEXT);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(login_is_one_pipeline),
+        cmocka_unit_test(login),
+        cmocka_unit_test(greetings),
+        cmocka_unit_test(a_greeting_that_is_not_liked),
         cmocka_unit_test(messages),
         cmocka_unit_test(wishes_meanwhile),
         cmocka_unit_test(unasked_end),

@@ -24,7 +24,7 @@ struct taken {
 static int take(void *ctx, const struct resp_reply *r)
 {
     struct taken *t = ctx;
-    static const char *const kinds[] = {"status", "error", "array", "other"};
+    static const char *const kinds[] = {"status", "error", "string", "array", "other"};
     buf_str(&t->text, kinds[r->kind]);
     if (r->kind != RESP_OTHER) {
         for (size_t i = 0; i < r->count; i++) {
@@ -84,12 +84,23 @@ static void odd_replies(void **state)
 {
     (void)state;
     expect(":1\r\n$-1\r\n*-1\r\n*0\r\n$3\r\nabc\r\n+a\r\n",
-           "other\nother\nother\nother\nother\nstatus a\n", ERR_OK);
-    expect("*5\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n+a\r\n", "other\nstatus a\n", ERR_OK);
-    expect("*2\r\n*1\r\n:1\r\n$1\r\na\r\n+a\r\n", "other\nstatus a\n", ERR_OK);
-    expect("*2\r\n$1\r\na\r\n*2\r\n:1\r\n:2\r\n+a\r\n", "other\nstatus a\n", ERR_OK);
-    expect("*1\r\n*0\r\n+a\r\n", "other\nstatus a\n", ERR_OK);
+           "other\nother\nother\nother\nstring abc\nstatus a\n", ERR_OK);
+    expect("*17\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n:7\r\n:8\r\n:9\r\n:10\r\n:11\r\n:12\r\n"
+           ":13\r\n:14\r\n:15\r\n:16\r\n:17\r\n+a\r\n",
+           "other\nstatus a\n", ERR_OK);
+    expect("*5\r\n:1\r\n+b\r\n:3\r\n:4\r\n+c\r\n+a\r\n", "array ,b,,,c\nstatus a\n", ERR_OK);
     expect("*2\r\n*-1\r\n*-1\r\n+a\r\n", "array ,\nstatus a\n", ERR_OK);
+}
+
+/* Only that there is an array is told, not what is in it. */
+static void nested_replies(void **state)
+{
+    (void)state;
+    expect("*2\r\n*1\r\n:1\r\n$1\r\nb\r\n+a\r\n", "array ,b\nstatus a\n", ERR_OK);
+    expect("*2\r\n$1\r\nb\r\n*2\r\n+x\r\n+y\r\n+a\r\n", "array b,\nstatus a\n", ERR_OK);
+    expect("*1\r\n*0\r\n+a\r\n", "array \nstatus a\n", ERR_OK);
+    expect("*3\r\n+b\r\n*2\r\n*1\r\n+x\r\n*1\r\n$1\r\ny\r\n+c\r\n+a\r\n", "array b,,c\nstatus a\n",
+           ERR_OK);
 }
 
 static void no_resp(void **state)
@@ -176,6 +187,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flat_replies_however_split),
         cmocka_unit_test(odd_replies),
+        cmocka_unit_test(nested_replies),
         cmocka_unit_test(no_resp),
         cmocka_unit_test(too_long),
         cmocka_unit_test(take_can_stop_the_feed),

@@ -61,6 +61,10 @@ struct source_ops {
 /* First member of every source. */
 struct source {
     const struct source_ops *ops;
+    /* The upstream is several servers that hand on each other's messages, and each has an order of
+     * its own: where one instance stands says nothing exact about another. May change only before
+     * on_up; the caller looks at it there. */
+    bool many_orders;
 };
 
 #endif

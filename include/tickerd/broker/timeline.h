@@ -39,6 +39,7 @@ struct timeline {
     uint32_t count;
     struct stall stalls[TIMELINE_STALLS]; /* the last ones, in any order; zero: none */
     uint32_t stalled;                     /* how many there have been */
+    bool many_orders; /* other instances may have another order: see struct source */
 };
 
 /* The id for a position. */

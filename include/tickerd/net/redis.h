@@ -1,5 +1,6 @@
 /* Redis Pub/Sub as a source (broker/source.h): RESP2 through hiredis' redisReader over a libuv
- * stream of our own (TCP, IPv6, DNS names, unix sockets, TLS). hiredis' async layer is not used: it
+ * stream of our own (TCP, IPv6, DNS names, unix sockets, TLS), on one server, on the master that
+ * Sentinels name, or on any node of a Redis Cluster. hiredis' async layer is not used: it
  * aborts on push kinds it does not know, drops the connection on one refused SUBSCRIBE, and with
  * 0.14 never reconnects.
  *
@@ -7,6 +8,7 @@
 #ifndef TICKERD_NET_REDIS_H
 #define TICKERD_NET_REDIS_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -14,9 +16,15 @@
 #include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/addr.h"
 
+/* All that is pointed to is read during redis_source_create only. */
 struct redis_options {
-    const struct redis_url *url; /* read during the call only */
-    const struct redis_tls *tls; /* for rediss://, else NULL; must outlive the source */
+    const struct redis_url *url; /* with Sentinels: all but its address */
+    const struct redis_tls *tls; /* NULL: no rediss:// anywhere; must outlive the source */
+    const struct redis_url *sentinels;
+    size_t sentinel_count;
+    const char *master;       /* the name by which the Sentinels know it; NULL without them */
+    const struct addr *nodes; /* further addresses, should `url` be a node of a cluster */
+    size_t node_count;
     uint32_t ping_interval_ms;
     uint32_t ping_timeout_ms; /* also the deadline for connect and login */
     uint32_t backoff_max_ms;

@@ -22,6 +22,9 @@ int addr_parse(struct addr *a, const char *text, const char **why);
 /* Append the address as a user would write it. */
 void addr_print(struct buf *out, const struct addr *a);
 
+/* The same place, as far as the text tells: names of hosts know no case, paths do. */
+bool addr_equal(const struct addr *a, const struct addr *b);
+
 struct redis_url {
     struct addr addr;
     bool tls;       /* rediss:// */
@@ -35,6 +38,9 @@ struct redis_url {
  * On failure nothing is owned and *why points to a static sentence that never quotes the URL. */
 int redis_url_parse(struct redis_url *u, const char *text, const char **why);
 void redis_url_finish(struct redis_url *u);
+
+/* Read a Sentinel's address: `host[:port]`, or a URL as above; the port defaults to 26379. */
+int sentinel_parse(struct redis_url *u, const char *text, const char **why);
 
 /* Append the URL without its password, for logs (`redis://user@host:6379`). */
 void redis_url_print(struct buf *out, const struct redis_url *u);

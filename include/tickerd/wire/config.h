@@ -44,7 +44,10 @@ struct config {
     uint32_t workers;      /* 0: one per CPU */
 
     struct {
-        char *url; /* owned; valid for redis_url_parse */
+        char *url;                /* owned; valid for redis_url_parse */
+        struct strings sentinels; /* each valid for sentinel_parse */
+        char *master;             /* owned; not empty iff there are sentinels */
+        struct strings nodes;     /* further addresses of a cluster, each a valid addr */
         char *prefix;
         size_t prefix_len;
         enum redis_mode mode;

@@ -102,10 +102,11 @@ def free_port():
 class RedisServer:
     """A real redis-server in a folder of its own, on a unix socket and a TCP port."""
 
-    def __init__(self, *options, start=True):
+    def __init__(self, *options, start=True, find_port=free_port):
         self.dir = tempfile.mkdtemp(prefix="tk-redis-")
         self.path = os.path.join(self.dir, "redis.sock")
-        self.port = free_port()
+        self.find_port = find_port
+        self.port = find_port()
         self.options = options
         self.process = None
         self.control = None
@@ -131,7 +132,7 @@ class RedisServer:
                 self.process = spawn(argv, stdout=log, stderr=log)
             if self._answers():
                 return
-            self.port = free_port()
+            self.port = self.find_port()
             argv[2] = self.port
         raise AssertionError("redis-server does not start:\n" + self.log())
 
@@ -177,6 +178,9 @@ class RedisServer:
                 self.resume()
             end(self.process)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def address(self):
+        return ("127.0.0.1", self.port)
 
     def wait_subscribed(self, timeout=10):
         """Until somebody is subscribed to anything."""
