@@ -208,7 +208,11 @@ static void announce(const struct server *s)
     struct redis_url url;
     const char *why;
     buf_reset(&line);
-    if (redis_url_parse(&url, s->config->redis.url, &why) == ERR_OK) {
+    if (s->config->redis.sentinels.count > 0) {
+        buf_printf(&line, "master %s by %zu Sentinel%s", s->config->redis.master,
+                   s->config->redis.sentinels.count,
+                   s->config->redis.sentinels.count == 1 ? "" : "s");
+    } else if (redis_url_parse(&url, s->config->redis.url, &why) == ERR_OK) {
         redis_url_print(&line, &url);
         redis_url_finish(&url);
     }

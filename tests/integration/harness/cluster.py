@@ -74,6 +74,22 @@ class Cluster:
     def others(self, node):
         return [n for n in self.nodes if n is not node]
 
+    def cut_off(self, node):
+        """Let the node hear nobody and nobody hear it, clients excepted: the others are told of a
+        wrong port of its bus, and it drops their answers."""
+        client = node.client()
+        client.command("CONFIG", "SET", "cluster-announce-bus-port", "1")
+        poll_until(lambda: not self._links_to(client), scaled(20), "nobody is linked to the node",
+                   interval=0.05)
+        client.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "1")
+        client.close()
+
+    @staticmethod
+    def _links_to(client):
+        """Links that others have made."""
+        links = client.command("CLUSTER", "LINKS")
+        return [l for l in links if l[l.index(b"direction") + 1] == b"from"]
+
     def stop(self):
         for node in self.nodes:
             node.stop()
