@@ -127,7 +127,7 @@ static void write_down(struct hub_rig *h, uint32_t worker, const struct note *n)
         put_view(h, out, worker, "refused", n);
         break;
     case NOTE_TIMELINE:
-        buf_str(out, "timeline");
+        buf_str(out, ((const struct timeline *)n->ref)->many_orders ? "timeline:many" : "timeline");
         break;
     default:
         fail_msg("note %d goes the wrong way", n->kind);

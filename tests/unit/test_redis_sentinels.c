@@ -18,7 +18,7 @@ enum { SENTINELS = 3 };
 #define SUBSCRIBED "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n"
 #define SWITCH_TO(port)                                                                            \
     "*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n$31\r\nm 127.0.0.1 1111 127.0.0.1 " port "\r" \
-                                                                                              "\n"
+    "\n"
 #define ASKED "get-master-addr-by-name m\n"
 #define WATCHED "SUBSCRIBE +switch-master\n"
 
@@ -43,9 +43,10 @@ static const char *answer(struct fake_redis *f, const char *command)
     return "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
 }
 
-static void office_open(struct office *o, const char *login)
+static void office_open(struct office *o, char *password)
 {
     static const struct redis_url data = {.addr = {.host = "unused"}};
+    static char user[] = "joe";
     struct redis_url urls[SENTINELS];
     *o = (struct office){.to_subscribe = SUBSCRIBED, .to_auth = "+OK\r\n"};
     where_init(&o->w);
@@ -53,9 +54,9 @@ static void office_open(struct office *o, const char *login)
         o->says[i] = ADDRESS("1111");
         fake_redis_start(&o->at[i], &o->w.loop, answer, o);
         urls[i] = (struct redis_url){.addr = fake_redis_addr(&o->at[i])};
-        if (login != NULL) {
-            urls[i].user = (char[]){"joe"};
-            urls[i].password = (char *)(uintptr_t)login;
+        if (password != NULL) {
+            urls[i].user = user;
+            urls[i].password = password;
         }
     }
     struct redis_options options = {
@@ -140,14 +141,15 @@ static void a_name_nobody_knows(void **state)
 static void logins(void **state)
 {
     (void)state;
+    char s3cret[] = "s3cret";
     struct office o;
-    office_open(&o, "s3cret");
+    office_open(&o, s3cret);
     assert_int_equal(where_ask(&o.w), 1111);
     assert_int_equal(fake_redis_heard(&o.at[0], "AUTH joe s3cret\nSENTINEL " ASKED), 1);
     WHERE_UNTIL(&o.w, heard(&o, "AUTH joe s3cret\n" WATCHED) == 1);
     office_close(&o);
 
-    office_open(&o, "s3cret");
+    office_open(&o, s3cret);
     o.to_auth = "-WRONGPASS s3cret is wrong\r\n";
     assert_int_equal(where_ask(&o.w), 0);
     assert_non_null(strstr(o.w.why, "login refused: WRONGPASS; check user and password in "

@@ -115,6 +115,28 @@ static void test_patterns_and_channels_that_come_later(void **state)
     hubrig_finish(&h);
 }
 
+/* The source may turn out to be a cluster; the workers know before they hear that it is live. */
+static void test_a_source_with_many_orders(void **state)
+{
+    (void)state;
+    struct hub_rig h;
+    hubrig_start(&h, NULL);
+    for (int many = 1; many >= 0; many--) {
+        fake_source_lose(&h.source, 0);
+        h.source.source.many_orders = many == 1;
+        fake_source_connect(&h.source);
+        hubrig_settle(&h);
+        hubrig_expect(&h, 0,
+                      many ? "down timeline:many hole0:*:upstream up-all"
+                           : "down timeline hole0:*:upstream up-all");
+    }
+    fake_source_lose(&h.source, 0);
+    fake_source_connect(&h.source);
+    hubrig_settle(&h);
+    hubrig_expect(&h, 0, "down hole0:*:upstream up-all"); /* no news, nothing said */
+    hubrig_finish(&h);
+}
+
 static void test_a_pattern_merges_logs_in_order(void **state)
 {
     (void)state;
@@ -517,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_a_new_channel_is_known_from_its_interest_on),
         cmocka_unit_test(test_taken_again_with_another_generation),
         cmocka_unit_test(test_patterns_and_channels_that_come_later),
+        cmocka_unit_test(test_a_source_with_many_orders),
         cmocka_unit_test(test_a_pattern_merges_logs_in_order),
         cmocka_unit_test(test_names_that_are_not_allowed),
         cmocka_unit_test(test_oversize),

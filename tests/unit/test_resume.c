@@ -276,6 +276,34 @@ static void publisher_ids(void **state)
     finish(&f);
 }
 
+/* Where each instance has an order of its own, a foreign id says only roughly where to begin. */
+static void many_orders(void **state)
+{
+    (void)state;
+    struct fixture f;
+    start(&f);
+    uint32_t fp = fingerprint(f.a, "1");
+    frame(&f, f.a, 100 * S, "0");
+    frame(&f, f.a, 110 * S, "1");
+    published(&f, f.b, 115 * S, "mine");
+    frame(&f, f.a, 200 * S, "2");
+    struct timeline t = make_timeline();
+    t.many_orders = true;
+    rig_timeline(&f.rig, &t);
+    expect_each(&f, make_id(110 * S, TAG_FOREIGN, fp).text, unknown(100 * S - 1));
+    expect_each(&f, make_id(112 * S, TAG_FOREIGN, 0).text, unknown(102 * S - 1));
+    expect_each(&f, make_id(5, TAG_FOREIGN, 0).text, unknown(0));
+    expect_each(&f, make_id(211 * S, TAG_FOREIGN, fp).text, unknown(100 * S - 1)); /* the future */
+    expect_each(&f, make_id(110 * S, TAG_OWN, fp).text, continued(110 * S, fp));
+    expect(&f, 0, 2, "mine", continued(105 * S - 1, 0));
+    expect(&f, 0, 1, "unheard of", unknown(100 * S - 1));
+    t.many_orders = false;
+    rig_timeline(&f.rig, &t);
+    expect_each(&f, make_id(110 * S, TAG_FOREIGN, fp).text, continued(110 * S, fp));
+    expect(&f, 0, 2, "mine", continued(115 * S, fingerprint(f.b, "x")));
+    finish(&f);
+}
+
 static void first_connects(void **state)
 {
     (void)state;
@@ -379,6 +407,7 @@ int main(void)
         cmocka_unit_test(foreign_evicted_behind_a_loss),
         cmocka_unit_test(foreign_waits_for_a_log_that_is_read_anew),
         cmocka_unit_test(publisher_ids),
+        cmocka_unit_test(many_orders),
         cmocka_unit_test(first_connects),
         cmocka_unit_test(history_of_very_many_channels),
         cmocka_unit_test(own_ids_at_random),
