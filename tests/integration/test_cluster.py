@@ -3,6 +3,7 @@ one when it must."""
 
 import pytest
 from harness import Cluster, check_gap, numbers, poll_until, scaled, settle
+from harness.certs import Authority
 
 # A window short enough that a test can wait for it.
 QUICK = {"redis.ping_interval": "300ms", "redis.ping_timeout": "1s", "redis.backoff_max": "300ms",
@@ -157,6 +158,28 @@ def test_seeds(launch, cluster):
     poll_until(lambda: tickerd.get("/readyz").status == 200, scaled(20), "ready by a seed")
     with tickerd.stream("/events/news") as stream:
         wait_live(stream, cluster.nodes[2], "hello")
+
+
+def test_tls(launch, tmp_path):
+    """The nodes that are learned are talked to as the first one is, and so is the control
+    connection."""
+    authority = Authority(tmp_path / "ca")
+    pair = authority.issue("node", "IP:127.0.0.1")
+    cluster = Cluster(tls=(pair, authority))
+    try:
+        home = cluster.nodes[0]
+        tickerd = start(launch, cluster, url=f"rediss://127.0.0.1:{home.tls_port}",
+                        sets={"redis.tls.ca": authority.cert})
+        with tickerd.stream("/events/news") as stream:
+            tickerd.wait_log("the cluster has 3 nodes; 3 addresses")
+            publish(cluster.nodes[1], "news", "1")
+            stream.wait_messages(1)
+            home.kill()
+            stream.wait_gap(timeout=20)
+            assert cluster.home() in cluster.others(home)
+            wait_live(stream, cluster.nodes[2], "2")
+    finally:
+        cluster.stop()
 
 
 def test_nodes_without_a_cluster(launch, server):

@@ -2,6 +2,7 @@
 
 import pytest
 from harness import Sentinels, check_gap, poll_until, scaled, settle
+from harness.certs import Authority
 from harness.sentinel import Follower
 
 QUICK = {"redis.ping_interval": "300ms", "redis.ping_timeout": "1s", "redis.backoff_max": "300ms",
@@ -177,6 +178,25 @@ def test_passwords_of_both(launch):
         for daemon in (tickerd, wrong):
             for secret in ("s3ntinel", "d4ta", "wr0ng"):
                 assert secret not in daemon.log()
+    finally:
+        sentinels.stop()
+
+
+def test_tls(launch, tmp_path):
+    """To the Sentinels and to the server; and a Sentinel of another CA is not believed."""
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    sentinels = Sentinels(sentinels=1, replicas=0,
+                          tls=(authority.issue("both", "IP:127.0.0.1"), authority))
+    try:
+        tickerd = start(launch, sentinels, "rediss://127.0.0.1:1",
+                        sets={"redis.tls.ca": authority.cert})
+        with tickerd.stream("/events/news") as stream:
+            client = sentinels.client(sentinels.servers[0])
+            assert settle(stream, client, "news") == []
+            client.close()
+        wrong = start(launch, sentinels, "rediss://127.0.0.1:1", ready=False,
+                      sets={"redis.tls.ca": other.cert})
+        wrong.wait_log(r"no Sentinel can say .*CA", 10)
     finally:
         sentinels.stop()
 

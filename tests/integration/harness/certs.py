@@ -46,6 +46,12 @@ class Pair:
         self.cert, self.key = str(cert), str(key)
 
 
+def tls_options(port, pair, authority):
+    """Of a redis-server or a Sentinel that speaks TLS at this port, as (name, value)."""
+    return [("tls-port", port), ("tls-cert-file", pair.cert), ("tls-key-file", pair.key),
+            ("tls-ca-cert-file", authority.cert), ("tls-auth-clients", "no")]
+
+
 class Authority:
     """A CA in a folder of its own. `cert` is the path of its certificate."""
 

@@ -4,6 +4,7 @@ import random
 import socket
 import subprocess
 
+from .certs import tls_options
 from .env import scaled
 from .proc import poll_until
 from .redis import RedisServer
@@ -24,14 +25,23 @@ def _free_pair():
 
 
 class Cluster:
-    """Masters without replicas, which share the slots."""
+    """Masters without replicas, which share the slots. `tls` is a pair of certificate and key with
+    its authority: then that is what the nodes speak among themselves and tell clients of."""
 
-    def __init__(self, nodes=3, *options, node_timeout_ms=1000):
-        self.nodes = [RedisServer("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-                                  "--cluster-node-timeout", str(node_timeout_ms), *options,
-                                  find_port=_free_pair) for _ in range(nodes)]
+    def __init__(self, nodes=3, *options, node_timeout_ms=1000, tls=None):
+        self.nodes = []
+        for _ in range(nodes):
+            tls_port = _free_pair() if tls else None
+            more = [str(x) for name, value in tls_options(tls_port, *tls)
+                    for x in ("--" + name, value)] + ["--tls-cluster", "yes"] if tls else []
+            self.nodes.append(RedisServer(
+                "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+                "--cluster-node-timeout", str(node_timeout_ms), *more, *options,
+                find_port=_free_pair))
+            self.nodes[-1].tls_port = tls_port
         created = subprocess.run(
-            ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{n.port}" for n in self.nodes),
+            ["redis-cli", *(["--tls", "--cacert", tls[1].cert] if tls else []),
+             "--cluster", "create", *(f"127.0.0.1:{n.tls_port or n.port}" for n in self.nodes),
              "--cluster-yes"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=scaled(60), check=False)
         assert created.returncode == 0, created.stdout + created.stderr

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 
+from .certs import tls_options
 from .env import scaled
 from .proc import end, poll_until, spawn
 from .redis import Redis, RedisError, RedisServer, free_port
@@ -19,7 +20,7 @@ class Sentinel:
     """One Sentinel in a folder of its own. It rewrites its configuration, so that it can be killed
     and started again as it was."""
 
-    def __init__(self, lines, password=None):
+    def __init__(self, lines, password=None, tls=None):
         self.dir = tempfile.mkdtemp(prefix="tk-sentinel-")
         self.conf = os.path.join(self.dir, "sentinel.conf")
         self.port = free_port()
@@ -27,6 +28,10 @@ class Sentinel:
         self.password = password
         self.lines = [f"port {self.port}", "bind 127.0.0.1", "protected-mode no",
                       f"dir {self.dir}", f"sentinel myid {self.id}", *lines]
+        self.tls_port = free_port() if tls else None
+        if tls:
+            self.lines += [f"{name} {value}" for name, value in tls_options(self.tls_port, *tls)]
+            self.lines.append("tls-replication yes")
         self.process = None
         self.paused = False
 
@@ -36,6 +41,8 @@ class Sentinel:
 
     @property
     def url(self):
+        if self.tls_port:
+            return f"rediss://127.0.0.1:{self.tls_port}"
         return f"redis://:{self.password}@{self.address}" if self.password else self.address
 
     def write(self, others):
@@ -101,14 +108,20 @@ class Sentinel:
 
 class Sentinels:
     """A master with replicas and an odd number of Sentinels, all on loopback, which are quick to
-    find that the master is down."""
+    find that the master is down. `tls` is a pair of certificate and key with its authority: then
+    the Sentinels know, and speak, TLS only."""
 
     def __init__(self, *, sentinels=3, replicas=2, password=None, data_password=None,
-                 down_after_ms=500):
+                 down_after_ms=500, tls=None):
         login = ["--requirepass", data_password, "--masterauth", data_password] \
             if data_password else []
+        at = None
+        if tls:
+            assert replicas == 0
+            at = free_port()
+            login += [str(x) for name, value in tls_options(at, *tls) for x in ("--" + name, value)]
         self.servers = [RedisServer(*login)]
-        at = self.servers[0].port
+        at = self.servers[0].tls_port = at or self.servers[0].port
         for _ in range(replicas):
             self.servers.append(RedisServer("--replicaof", "127.0.0.1", str(at),
                                             "--repl-diskless-sync-delay", "0", *login))
@@ -121,7 +134,7 @@ class Sentinels:
             lines.append(f"sentinel auth-pass {NAME} {data_password}")
         if password:
             lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
-        self.sentinels = [Sentinel(lines, password) for _ in range(sentinels)]
+        self.sentinels = [Sentinel(lines, password, tls) for _ in range(sentinels)]
         for one in self.sentinels:
             one.write([o for o in self.sentinels if o is not one])
             one.start()
