@@ -413,47 +413,51 @@ static uint64_t seed(void)
     return random;
 }
 
-struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *options,
-                                   const struct source_events *events, void *ctx)
+/* False: out of memory, or rediss:// without what TLS needs. */
+static bool make_parts(struct redis_source *s, uv_loop_t *loop, const struct redis_options *options)
 {
     static const struct redis_conn_events conn_events = {
         .on_open = on_open, .on_read = on_read, .on_sent = on_sent, .on_lost = on_lost};
-    const struct redis_tls *tls = options->url->tls ? options->tls : NULL;
     static const struct redis_where_events where_events = {
         .on_found = on_found, .on_none = on_none, .on_changed = on_changed};
-    struct redis_source *s = calloc(1, sizeof *s);
-    if (s == NULL || (options->url->tls && tls == NULL)) {
-        free(s);
-        return NULL;
-    }
-    const struct redis_proto_options proto = {.user = options->url->user,
-                                              .password = options->url->password,
-                                              .events = events,
-                                              .ctx = ctx,
+    const struct redis_url *url = options->url;
+    const struct redis_proto_options proto = {.user = url->user,
+                                              .password = url->password,
+                                              .events = s->events,
+                                              .ctx = s->ctx,
                                               .on_hello = on_hello,
                                               .on_ready = on_ready,
                                               .owner = s};
-    s->tls = tls;
-    s->url = (struct redis_url){.addr = options->url->addr, .tls = options->url->tls};
-    if (options->url->user != NULL && (s->url.user = strdup(options->url->user)) == NULL) {
-        release(s);
-        return NULL;
-    }
-    s->conn = redis_conn_create(loop, tls, &options->url->addr, &conn_events, s);
+    s->tls = url->tls ? options->tls : NULL;
+    s->url = (struct redis_url){.addr = url->addr, .tls = url->tls};
+    if ((url->tls && s->tls == NULL) ||
+        (url->user != NULL && (s->url.user = strdup(url->user)) == NULL))
+        return false;
+    s->conn = redis_conn_create(loop, s->tls, &url->addr, &conn_events, s);
     s->proto = redis_proto_create(&proto);
-    if (s->conn != NULL && s->proto != NULL)
-        s->where = redis_where_create(loop, options, &where_events, s);
-    if (s->where == NULL) {
+    if (s->conn == NULL || s->proto == NULL)
+        return false;
+    s->where = redis_where_create(loop, options, &where_events, s); /* last: it has handles */
+    return s->where != NULL;
+}
+
+struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *options,
+                                   const struct source_events *events, void *ctx)
+{
+    struct redis_source *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->base.ops = &ops;
+    s->events = events;
+    s->ctx = ctx;
+    if (!make_parts(s, loop, options)) {
         release(s);
         return NULL;
     }
-    s->base.ops = &ops;
     if (options->sentinel_count > 0)
         buf_printf(&s->name, "the master %s", options->master); /* until it is found */
     else
         name_server(s);
-    s->events = events;
-    s->ctx = ctx;
     s->ping_interval_ms = options->ping_interval_ms;
     s->ping_timeout_ms = options->ping_timeout_ms;
     uint32_t first =

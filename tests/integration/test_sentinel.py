@@ -182,6 +182,26 @@ def test_passwords_of_both(launch):
         sentinels.stop()
 
 
+def test_the_least_rights_at_a_sentinel(launch):
+    sentinels = Sentinels(sentinels=1, replicas=0)
+    try:
+        [one] = sentinels.sentinels
+        one.command("ACL", "SETUSER", "app", "on", ">pw", "resetchannels", "&+switch-master",
+                    "+sentinel|get-master-addr-by-name", "+subscribe", "+ping")
+        tickerd = start(launch, sentinels,
+                        sets={"redis.sentinels": [f"redis://app:pw@{one.address}"]})
+        poll_until(lambda: one.watchers() == 1, scaled(10), "it is watched")
+        one.command("ACL", "SETUSER", "app", "-subscribe")
+        one.command("CLIENT", "KILL", "TYPE", "pubsub")
+        tickerd.wait_log(r"warn .*refused SUBSCRIBE", 10)
+        with tickerd.stream("/events/news") as stream:
+            client = sentinels.client(sentinels.servers[0])
+            assert settle(stream, client, "news") == [] and stream.gaps == []
+            client.close()
+    finally:
+        sentinels.stop()
+
+
 def test_tls(launch, tmp_path):
     """To the Sentinels and to the server; and a Sentinel of another CA is not believed."""
     authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")

@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
-#include <stdio.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tickerd/base/err.h"
