@@ -278,11 +278,16 @@ void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox)
     h->workers[w].notes = inbox;
 }
 
-/* The server by its address: whose positions and histories these are. */
+/* The server by its address, or by its Sentinels' name for it, as a failover changes the address:
+ * whose positions and histories these are. */
 static void server_name(const struct hub *h, struct buf *out)
 {
     struct redis_url url;
     const char *why;
+    if (h->config->redis.sentinels.count > 0) {
+        buf_printf(out, "master %s", h->config->redis.master);
+        return;
+    }
     if (redis_url_parse(&url, h->config->redis.url, &why) != ERR_OK)
         return;
     addr_print(out, &url.addr);
