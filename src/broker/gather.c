@@ -338,8 +338,9 @@ static bool flush_gap(struct walk *w)
     const struct pending_gap *p = &w->gap;
     if (!p->open)
         return true;
-    /* Its id would be where it ends, which is beyond what else is missing before that. */
-    if (reaches_over(w, p->to))
+    /* Its id would be where it ends, which is beyond what else is missing before that; unless it
+     * speaks for all channels. */
+    if (p->channel != NULL && reaches_over(w, p->to))
         return announce_ahead(w, p->to);
     const struct gap gap = {.channel = p->channel,
                             .reason = p->reason,

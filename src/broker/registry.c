@@ -371,10 +371,11 @@ void registry_acked(struct registry *r, enum source_sub kind, const char *name, 
     struct upstream_topic t;
     if (!upstream_find(&r->upstream, kind, name, len, &t))
         return;
+    uint64_t now = hubclock_next(&r->clock); /* before what is confessed: that is told already */
     /* While the source is coming back, the mark that will stand behind says all there is to say. */
     if (on && r->live)
         confess_late(r, &t);
-    (void)upstream_acked(&r->upstream, kind, name, len, on, hubclock_next(&r->clock), &t);
+    (void)upstream_acked(&r->upstream, kind, name, len, on, now, &t);
     if (!on)
         forget_uncovered(r, &t);
     if (r->live)

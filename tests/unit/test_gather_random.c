@@ -185,7 +185,7 @@ static void end_gap(struct world *w, struct buf *out, struct model_gap *g,
     if (!g->open)
         return;
     uint64_t wide = newest_wide(pieces, n);
-    if (wide > *told) { /* its end is beyond what else is missing */
+    if (g->channel != NULL && wide > *told) { /* its end is beyond what else is missing */
         tell_ahead(w, out, g, pieces, n, wide, at);
         *told = wide;
         g->open = false;

@@ -237,6 +237,17 @@ static void damaged_records(void **state)
     }
 }
 
+/* Whether the byte is one of the version that stands in each record's head, and means nothing. */
+static bool ignored(const char *data, size_t n, size_t at)
+{
+    for (size_t i = 0; i + 5 <= n;) {
+        if (at == i + 1 || at == i + 2)
+            return true;
+        i += 5 + ((size_t)(unsigned char)data[i + 3] << 8) + (unsigned char)data[i + 4];
+    }
+    return false;
+}
+
 static void damaged_handshakes(void **state)
 {
     (void)state;
@@ -251,10 +262,11 @@ static void damaged_handshakes(void **state)
         size_t n = tls_peer_out(&p.peer, data, sizeof data);
         assert_true(n > 100);
         size_t at = (size_t)random() % n;
+        bool harmless = versions[i % 2] == TLS1_3_VERSION && ignored(data, n, at);
         data[at] = (char)(data[at] ^ (1 << random() % 8));
         step(&p, data, n);
         /* Not before the peer's last word can it be open, and that one is missing with 1.2. */
-        assert_true(!p.open);
+        assert_true(!p.open || harmless);
         if (p.ended != ERR_OK)
             assert_true(strlen(tls_engine_reason(p.engine)) > 10);
         stop(&p);
