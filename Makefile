@@ -5,6 +5,7 @@
 #   KIND=debug              build/debug/    -O0 -g
 #   KIND=asan               build/asan/     AddressSanitizer and UBSan
 #   KIND=tsan               build/tsan/     ThreadSanitizer
+# PLANTS=1 with any but release adds the bugs that the torture test must catch: build/<kind>-plants/.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -14,7 +15,7 @@ PKG_CONFIG ?= pkg-config
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
-OUT := build/$(KIND)
+OUT := build/$(KIND)$(if $(PLANTS),-plants)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 ifdef WERROR
@@ -30,6 +31,13 @@ LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 ifeq ($(MODE_$(KIND)),)
 $(error KIND=$(KIND) is unknown: use release, debug, asan or tsan)
+endif
+
+ifdef PLANTS
+ifeq ($(KIND),release)
+$(error PLANTS is for tests: use it with KIND=debug, asan or tsan)
+endif
+override CPPFLAGS += -DTICKERD_PLANTS
 endif
 
 # llhttp: a library where the distribution has one (Debian 13, Ubuntu 24.04), else the C sources

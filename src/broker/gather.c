@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tickerd/base/err.h"
+#include "tickerd/base/plant.h"
 
 /* So many gaps are announced ahead one by one; of more than that, the last is for all channels. */
 enum { AHEAD_MAX = 16 };
@@ -122,6 +123,7 @@ static const char *add_bytes(struct batch *b, const char *bytes, size_t len, boo
 static void add_item(struct walk *w, struct frame *f, const char *bytes, size_t len)
 {
     struct batch *b = w->b;
+    len = plant_strikes(f == NULL ? PLANT_GAP : PLANT_DROP) ? 0 : len;
     bytes = add_bytes(b, bytes, len, f == NULL);
     b->items[b->count++] = (struct batch_item){w->position, f, bytes, w->fp, (uint32_t)b->bytes};
 }
@@ -396,6 +398,8 @@ static bool visit_frame(struct walk *w, struct frame *f)
     }
     w->position = f->seq;
     w->fp = f->fp;
+    if (plant_strikes(PLANT_TWICE) && w->b->count < 8 && fits(w->b, 2 * len))
+        add_item(w, f, bytes, len);
     add_item(w, f, bytes, len);
     return true;
 }

@@ -6,6 +6,7 @@
 #include "registry_internal.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/base/plant.h"
 
 enum { SWEEP_MIN = 256, SWEEP_SHARE = 16 };
 
@@ -83,6 +84,8 @@ size_t registry_channels(const struct registry *r)
 static void add_mark(struct registry *r, enum gap_reason reason, uint64_t first)
 {
     uint64_t seq = hubclock_next(&r->clock);
+    if (reason == GAP_UPSTREAM && plant_strikes(PLANT_UPSTREAM))
+        return;
     if (ring_push_mark(&r->marks, seq, reason, first) != ERR_OK)
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
     for (uint32_t w = 0; w < r->worker_count; w++) {
@@ -197,6 +200,8 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         metrics_add(r->metrics, METRIC_IGNORED_NAMES, 1);
         return;
     }
+    if (plant_strikes(PLANT_NEEDLESS))
+        add_mark(r, GAP_UPSTREAM, hubclock_now(&r->clock) + 1);
     struct channel *c = channel_get(r, name, len);
     if (c == NULL) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tickerd/base/err.h"
+#include "tickerd/base/plant.h"
 
 struct opening {
     struct buf head;
@@ -260,7 +261,7 @@ static void start(struct session *s, bool may_wait, uint64_t now_us)
         return;
     }
     s->raw = true;
-    s->position = where.position;
+    s->position = plant_strikes(PLANT_RESUME) ? f->replica.head : where.position;
     s->fp = where.fp;
     s->behind = s->opening->last_id != NULL;
     opening_destroy(s->opening);
@@ -346,7 +347,7 @@ static int hold_rest(struct session *s, const struct batch *b, size_t taken)
     s->inflight = s->raw ? frame_wrap(item->bytes, item->end - start) : frame_ref(item->frame);
     if (s->inflight == NULL)
         return ERR_NOMEM;
-    s->inflight_off = (uint32_t)(taken - start);
+    s->inflight_off = (uint32_t)(taken - start) + plant_strikes(PLANT_TORN);
     s->position = item->seq;
     s->fp = item->fp;
     return ERR_OK;

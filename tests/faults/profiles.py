@@ -1,0 +1,200 @@
+"""What a round is made of: the daemon's configuration, the traffic, the clients, the faults.
+
+A profile draws what it leaves open from the round's generator. `faults` are mean seconds between
+two of a kind.
+"""
+
+import os
+
+from client import Kind
+from publisher import Traffic
+from world import HAPROXY
+
+CHANNELS = [b"busy.1", b"busy.2", b"busy.3", b"mid.1", b"mid.2", b"mid.3", b"mid.4",
+            b"quiet.1", b"quiet.2", b"quiet.3", "tag/ä-🚲".encode(), b"odd[x]*?"]
+MESSAGE_BYTES = 64 * 1024
+
+REDIS_FAULTS = {"redis_kill": 12, "redis_sleep": 8, "client_kill": 6, "client_pause": 10}
+BROKER_FAULTS = {"broker_term": 9, "broker_kill": 11}
+
+BASE = {
+    "redis.ping_interval": "300ms", "redis.ping_timeout": "600ms", "redis.backoff_max": "300ms",
+    "resume.clock_skew": "100ms", "resume.window": "2s",
+    "stream.retry": "100ms", "stream.retry_jitter": "50ms", "stream.heartbeat": "1s",
+    "drain.timeout": "200ms", "limits.message_bytes": MESSAGE_BYTES, "log.level": "info",
+}
+LARGE = {"history.events": 100_000, "history.bytes": "64MiB", "history.total_bytes": "512MiB"}
+
+
+def small(rng):
+    """Histories that are soon outrun."""
+    return {"history.events": rng.choice((20, 60, 200)),
+            "history.bytes": rng.choice(("64KiB", "256KiB", "1MiB"))}
+
+
+class Profile:
+    name = None
+    about = ""
+    rules = {}
+    faults = {}
+    instances = (1, 1)
+    listen = "tcp"
+    split = True       # long runs in rounds
+    flat_memory = False
+    slow_share = 0.1   # of the clients
+    large = 0.004      # share of large messages
+
+    def unavailable(self, keys):
+        """Why this profile cannot run here with a binary of these keys; None if it can."""
+
+    def sets(self, rng):
+        return {**BASE, **LARGE}
+
+    def traffic(self, rng, scale):
+        """Channels by their names: busy, in between, quiet."""
+        made = []
+        for name in CHANNELS:
+            if name.startswith(b"busy"):
+                rate, burst = rng.uniform(50, 120), 0.3
+            elif name.startswith(b"quiet"):
+                rate, burst = rng.uniform(0.1, 0.5), 0
+            else:
+                rate, burst = rng.uniform(2, 20), 0.02
+            kinds = "p" * 12 + "mue" + ("i" if name == b"mid.4" else "")
+            made.append(Traffic(name, rate * scale, size=rng.choice((30, 60, 150)), kinds=kinds,
+                                large=self.large, large_size=rng.choice((9000, 60000)),
+                                oversize=0.002 if name in (b"mid.2", b"busy.3") else 0,
+                                burst=burst))
+        return made
+
+    def clients(self, rng, count):
+        """Client kinds in a fixed proportion, their channels drawn."""
+        return [self.client(rng, n) for n in range(count)]
+
+    def client(self, rng, n):
+        slow = rng.choice((500, 2000, 8000)) if rng.random() < self.slow_share else None
+        options = {"slow": slow, "json": rng.random() < 0.08, "cuts": rng.random() < 0.8,
+                   "stalls": rng.random() < 0.4}
+        if rng.random() < 0.15:
+            options["history"] = rng.choice((1, 10, "all"))
+        form = n % 4
+        if form == 0:
+            return Kind(f"one-{n}", [rng.choice(CHANNELS)], **options)
+        if form == 3:
+            pattern = rng.choice((b"busy.*", b"mid.*", b"*", b"quiet.?", b"*.[12]", b"tag/*"))
+            return Kind(f"pattern-{n}", [c for c in CHANNELS if _fits(pattern, c)],
+                        pattern=pattern, **options)
+        return Kind(f"many-{n}", rng.sample(CHANNELS, rng.randrange(2, 9)), **options)
+
+
+def _fits(pattern, name):
+    """The few patterns above."""
+    return {b"busy.*": name.startswith(b"busy."), b"mid.*": name.startswith(b"mid."), b"*": True,
+            b"quiet.?": name.startswith(b"quiet."), b"*.[12]": name.endswith((b".1", b".2")),
+            b"tag/*": name.startswith(b"tag/")}[pattern]
+
+
+class Single(Profile):
+    name = "single"
+    about = "one instance, histories that hold everything: no loss but by Redis and restarts"
+    faults = {**REDIS_FAULTS, **BROKER_FAULTS, "broker_sleep": 10}
+
+
+class SingleDemand(Single):
+    name = "single-demand"
+    about = "the same in redis.mode on-demand, subscriptions lingering for a moment"
+    rules = {"unsubscribed": True}
+
+    def sets(self, rng):
+        return {**super().sets(rng), "redis.mode": "on-demand",
+                "redis.linger": rng.choice(("200ms", "2s", "1m"))}
+
+
+class Slow(Profile):
+    name = "slow"
+    about = "small histories, many slow readers, large messages"
+    rules = {"evicted": True, "closes": True}
+    faults = {"client_kill": 15, "broker_sleep": 12, "redis_sleep": 15}
+    slow_share = 0.5
+    large = 0.05
+
+    def sets(self, rng):
+        return {**BASE, **small(rng), "limits.write_timeout": rng.choice(("2s", "30s"))}
+
+
+class Restart(Profile):
+    name = "restart"
+    about = "the broker restarted again and again, politely and by SIGKILL"
+    rules = {"evicted": True}
+    faults = {"broker_term": 3, "broker_kill": 3, "broker_sleep": 10, "client_kill": 15}
+
+    def sets(self, rng):
+        return {**BASE, **rng.choice((LARGE, small(rng)))}
+
+
+class Instances(Profile):
+    name = "instances"
+    about = "two or three instances on one Redis, the client's choice, or HAProxy's"
+    rules = {"evicted": True, "strict_evicted": False, "instances": True}
+    faults = {**REDIS_FAULTS, **BROKER_FAULTS, "broker_sleep": 10}
+    instances = (2, 3)
+
+    def sets(self, rng):
+        return {**BASE, **rng.choice((LARGE, LARGE, small(rng)))}
+
+    @property
+    def haproxy(self):
+        return os.access(HAPROXY, os.X_OK)
+
+
+class Netns(Profile):
+    name = "netns"
+    about = "the broker in a network namespace whose link to Redis is cut"
+    rules = {"evicted": True}
+    faults = {"network_cut": 5, "broker_kill": 25, "client_kill": 15}
+    listen = "unix"
+
+    def unavailable(self, keys):
+        if os.geteuid() != 0:
+            return "network namespaces need root"
+        return None
+
+    def sets(self, rng):
+        return {**BASE, **LARGE}
+
+
+class Sentinel(Profile):
+    """The slot for failover: a master, a replica and three sentinels, the master killed. To be
+    filled with the cluster that tests/integration/harness/sentinel.py starts: the publisher has to
+    follow the master, and `redis` of the world becomes that cluster. A message that the old master
+    took but the new one never saw counts as `maybe`."""
+
+    name = "sentinel"
+    about = "failover by Redis Sentinel"
+    rules = {"evicted": True}
+    faults = {"failover": 15}
+
+    def unavailable(self, keys):
+        if not {"redis.sentinels", "redis.master"} <= keys:
+            return "this binary does not know redis.sentinels"
+        return "the world of this profile is still to be built"
+
+
+class Steady(Profile):
+    name = "steady"
+    about = "no restarts, small histories: memory stays flat"
+    rules = {"evicted": True}
+    faults = {"client_kill": 20, "redis_sleep": 20}
+    split = False
+    flat_memory = True
+    slow_share = 0.2
+
+    def sets(self, rng):
+        return {**BASE, "history.events": 200, "history.bytes": "256KiB"}
+
+
+PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Restart, Instances, Netns, Sentinel,
+                                  Steady)}
+# What a run without --profile draws from; steady wants a run of its own.
+MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single", "instances",
+         "slow", "sentinel"]
