@@ -92,6 +92,7 @@ all: $(BINARY)
 help:
 	@echo 'make                  build/tickerd (release)'
 	@echo 'make debug|asan|tsan  build/<kind>/tickerd'
+	@echo 'make KIND=asan PLANTS=1  with bugs for the torture test to catch, build/asan-plants/tickerd'
 	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
 	@echo 'make check            every test (scripts/test.sh)'
 	@echo 'make bench            CPU and memory against bare floors (BENCH_ARGS=--quick)'

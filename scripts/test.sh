@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, or the parts named: scripts/test.sh [lint|build|unit|integration|proxy|browser]...
+# All tests, or the parts named: scripts/test.sh [lint|build|unit|integration|proxy|torture|browser]...
 # The last line is `N passed, N failed`; the status is 0 when nothing failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -152,6 +152,17 @@ proxy() {
     pytest_part 'several instances behind HAProxy' tests/proxy build/tickerd '' 2
 }
 
+# First the judge itself, on made-up histories and on planted bugs; then it judges the daemon.
+torture() {
+    step 'build asan' make -s -j"$jobs" CC=gcc KIND=asan
+    step 'build asan with planted bugs' make -s -j"$jobs" WERROR=1 CC=gcc KIND=asan PLANTS=1
+    pytest_part 'torture: the judge, and planted bugs' tests/faults \
+        "$PWD/build/asan-plants/tickerd" '' 1
+    heading 'torture (AddressSanitizer, UndefinedBehaviorSanitizer)'
+    counted torture timeout 600 tests/faults/torture --binary build/asan/tickerd \
+        --minutes 1.2 --round-seconds 9 --seed 10
+}
+
 browser() {
     heading 'browsers and EventSource libraries'
     step 'build release' make -s -j"$jobs" CC=gcc
@@ -171,13 +182,13 @@ ulimit -n "$(ulimit -Hn)"
 
 parts=("$@")
 if [ ${#parts[@]} -eq 0 ]; then
-    parts=(lint build unit integration proxy browser)
+    parts=(lint build unit integration proxy torture browser)
 fi
 for part in "${parts[@]}"; do
     case $part in
-        lint | build | unit | integration | proxy | browser) "$part" ;;
+        lint | build | unit | integration | proxy | torture | browser) "$part" ;;
         *)
-            echo "test.sh: no part '$part'; parts are lint, build, unit, integration, proxy, browser" >&2
+            echo "test.sh: no part '$part'; parts are lint, build, unit, integration, proxy, torture, browser" >&2
             exit 2
             ;;
     esac

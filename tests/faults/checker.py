@@ -99,8 +99,8 @@ class Checker:
         self.events = 0
         self.gaps = collections.Counter()
         self.duplicates = 0
+        self.switches = 0
         self.lost = 0  # numbers that gaps announced as lost
-        self.refused_opens = collections.Counter()
 
     # The world.
 
@@ -275,6 +275,7 @@ class Judge:
             sent = EVENT_ID(self.sent_id or b"")
             switched = self.sent_id is not None and (sent is None or sent.group(2) != tag)
             if switched and self.checker.rules.instances:
+                self.checker.switches += 1
                 self._rewind()
         self.seq = seq
 

@@ -21,7 +21,7 @@ class Kind:
     """What a client asks for."""
 
     def __init__(self, name, channels, *, pattern=None, json=False, history=None, slow=None,
-                 cuts=True, stalls=False):
+                 cuts=True, stalls=False, pace=6.0):
         self.name = name
         self.channels = channels  # all it gets, patterns resolved
         self.pattern = pattern
@@ -30,6 +30,7 @@ class Kind:
         self.slow = slow          # bytes per read of a slow reader
         self.cuts = cuts
         self.stalls = stalls
+        self.pace = pace          # mean seconds until a cut
 
     def target(self):
         quote = urllib.parse.quote_from_bytes
@@ -59,12 +60,10 @@ class Plan:
         if calm:
             return
         if kind.cuts:
-            roll = rng.random()
-            if roll < 0.3:
+            self.seconds = rng.expovariate(1 / kind.pace) * rng.choice((1, 1, 1, 4))
+            if rng.random() < 0.3:
                 self.bytes = int(rng.choice((400, 3000, 30000)) * rng.expovariate(1)) + 1
                 self.how = rng.choice(("reset", "fin"))
-            elif roll < 0.8:
-                self.seconds = rng.expovariate(1 / 6)
         if kind.stalls:
             self.stall = (rng.expovariate(1 / 5), rng.uniform(0.5, 4))
 
@@ -117,7 +116,7 @@ class Client:
         unix = isinstance(self.address, str)
         sock = self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         sock.setblocking(False)
-        if self.kind.slow:
+        if self.kind.slow and not self.calm:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.last_id = self.judge.connect()
         error = sock.connect_ex(self.address)
@@ -231,7 +230,11 @@ class Client:
     def settle_down(self):
         """No mischief any more; whoever sleeps wakes."""
         self.calm = True
-        if self.sock is not None and self.paused:
+        if self.sock is None:
+            return
+        if self.kind.slow:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+        if self.paused:
             self.wake()
 
     def close(self):

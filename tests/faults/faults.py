@@ -11,12 +11,15 @@ from world import LOOK
 
 
 class Faults:
-    def __init__(self, loop, world, checker, profile, seed, stats):
+    """`haste` is 1 in a round of ordinary length, less in short ones."""
+
+    def __init__(self, loop, world, checker, profile, seed, stats, haste=1.0):
         self.loop = loop
         self.world = world
         self.checker = checker
         self.rng = random.Random(seed)
         self.profile = profile
+        self.haste = haste
         self.stats = stats
         self.on = True
         self.busy = set()
@@ -34,7 +37,7 @@ class Faults:
         return not self.busy
 
     def _schedule(self, kind):
-        mean = self.profile.faults[kind]
+        mean = self.profile.faults[kind] * self.haste
         self.loop.after(0.5 + self.rng.expovariate(1 / mean), lambda: self._strike(kind))
 
     def _strike(self, kind):

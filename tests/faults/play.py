@@ -135,7 +135,7 @@ class Round:
             self.clients.append(Client(self.loop, judge, kind, rng.random(), self._route(),
                                        self.stats))
         self.faults = Faults(self.loop, self.world, self.checker, self.profile, rng.random(),
-                             self.stats)
+                             self.stats, haste=max(0.3, min(1.0, self.seconds / 30)))
         self._watch()
         self._sample()
 

@@ -43,6 +43,7 @@ class Profile:
     flat_memory = False
     slow_share = 0.1   # of the clients
     large = 0.004      # share of large messages
+    pace = 6.0         # mean seconds until a connection is cut
 
     def unavailable(self, keys):
         """Why this profile cannot run here with a binary of these keys; None if it can."""
@@ -74,7 +75,7 @@ class Profile:
     def client(self, rng, n):
         slow = rng.choice((500, 2000, 8000)) if rng.random() < self.slow_share else None
         options = {"slow": slow, "json": rng.random() < 0.08, "cuts": rng.random() < 0.8,
-                   "stalls": rng.random() < 0.4}
+                   "stalls": rng.random() < 0.4, "pace": self.pace}
         if rng.random() < 0.15:
             options["history"] = rng.choice((1, 10, "all"))
         form = n % 4
@@ -138,13 +139,35 @@ class Instances(Profile):
     rules = {"evicted": True, "strict_evicted": False, "instances": True}
     faults = {**REDIS_FAULTS, **BROKER_FAULTS, "broker_sleep": 10}
     instances = (2, 3)
+    window = {"resume.window": "8s"}  # above the longest sleep of a broker
 
     def sets(self, rng):
-        return {**BASE, **rng.choice((LARGE, LARGE, small(rng)))}
+        return {**BASE, **self.window, **rng.choice((LARGE, LARGE, small(rng)))}
 
     @property
     def haproxy(self):
         return os.access(HAPROXY, os.X_OK)
+
+
+class InstancesSlow(Instances):
+    name = "instances-slow"
+    about = "several instances with small histories; slow readers change between them"
+    faults = {"broker_term": 15, "broker_sleep": 4, "client_kill": 15}
+    slow_share = 0.5
+    large = 0.05
+    pace = 1.5
+
+    def sets(self, rng):
+        return {**BASE, **self.window, **small(rng)}
+
+
+class InstancesStalls(InstancesSlow):
+    """Not part of `mixed`: what a hub reads after a stall is stamped with the time before it, so
+    that a position of another instance from within that time lies behind what it has not seen."""
+
+    name = "instances-stalls"
+    about = "the same with brokers that sleep for longer than resume.window"
+    window = {"resume.window": "1s"}
 
 
 class Netns(Profile):
@@ -193,8 +216,8 @@ class Steady(Profile):
         return {**BASE, "history.events": 200, "history.bytes": "256KiB"}
 
 
-PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Restart, Instances, Netns, Sentinel,
-                                  Steady)}
+PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Restart, Instances, InstancesSlow,
+                                  InstancesStalls, Netns, Sentinel, Steady)}
 # What a run without --profile draws from; steady wants a run of its own.
-MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single", "instances",
-         "slow", "sentinel"]
+MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single",
+         "instances-slow", "slow", "sentinel"]

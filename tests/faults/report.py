@@ -42,7 +42,7 @@ def failure_text(failure, checker, tails):
 class Totals:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
-        self.events = self.published = self.duplicates = self.lost = 0
+        self.events = self.published = self.duplicates = self.switches = self.lost = 0
         self.seconds = self.cpu = 0.0
         self.gaps = collections.Counter()
         self.stats = collections.Counter()
@@ -57,6 +57,7 @@ class Totals:
         self.events += checker.events
         self.published += game.publisher.published
         self.duplicates += checker.duplicates
+        self.switches += checker.switches
         self.lost += checker.lost
         self.seconds += game.took
         self.cpu += game.cpu
@@ -80,7 +81,8 @@ class Totals:
             ("connections", self.stats["connections"]),
             ("gaps", ", ".join(f"{n} {r}" for r, n in sorted(self.gaps.items())) or "none"),
             ("announced as lost", self.lost),
-            ("duplicates", f"{self.duplicates}, on switches"),
+            ("duplicates", f"{self.duplicates}, with {self.switches} switches to another run or "
+                           "instance"),
             ("faults", ", ".join(f"{n} {k}" for k, n in sorted(faults.items())) or "none"),
             ("slow machine", f"{self.excuses} times"),
         ]
