@@ -23,14 +23,13 @@ class Faults:
         self.stats = stats
         self.on = True
         self.busy = set()
-        self.kinds = self._choose(profile.faults)
+        self.kinds = self._choose(profile.faults, profile.essential)
         for kind in self.kinds:
             self._schedule(kind)
 
-    def _choose(self, faults):
+    def _choose(self, faults, essential):
         """Each round leaves some kinds out, so that what remains can be judged more sharply."""
-        kinds = [k for k in faults if self.rng.random() < 0.7]
-        return kinds or list(faults)[:1]
+        return [k for k in faults if self.rng.random() < 0.7 or k in essential]
 
     def quiet(self):
         """Whether everything that was broken is whole again."""

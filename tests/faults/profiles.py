@@ -37,6 +37,7 @@ class Profile:
     about = ""
     rules = {}
     faults = {}
+    essential = ()     # faults that no round leaves out
     instances = (1, 1)
     listen = "tcp"
     split = True       # long runs in rounds
@@ -128,6 +129,7 @@ class Restart(Profile):
     about = "the broker restarted again and again, politely and by SIGKILL"
     rules = {"evicted": True}
     faults = {"broker_term": 3, "broker_kill": 3, "broker_sleep": 10, "client_kill": 15}
+    essential = ("broker_term", "broker_kill")
 
     def sets(self, rng):
         return {**BASE, **rng.choice((LARGE, small(rng)))}
@@ -175,6 +177,7 @@ class Netns(Profile):
     about = "the broker in a network namespace whose link to Redis is cut"
     rules = {"evicted": True}
     faults = {"network_cut": 5, "broker_kill": 25, "client_kill": 15}
+    essential = ("network_cut",)
     listen = "unix"
 
     def unavailable(self, keys):
