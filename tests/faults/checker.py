@@ -70,7 +70,8 @@ class Rules:
         self.strict_evicted = True   # an evicted gap names what is really missing
         self.instances = False       # several of them: positions may go back on a switch
         self.unsubscribed = False    # mode on-demand
-        self.closes = False          # write_timeout may end a stream
+        self.closes = False          # a stream may be ended for being slow
+        self.newest_only = ()        # channels of the policy `latest`: holes there are no loss
         self.keeps_state = False     # a restart keeps history and tag
         self.slack_before = 1.0      # stamps of positions and times of faults differ by so much
         self.slack_after = 2.5       # until a lost connection has been replaced
@@ -181,15 +182,17 @@ class ChannelState:
         self.at = 0        # the newest number seen since the position last went back
         self.expect = 0
         self.floor = None  # before anything was seen: at the latest this number must come first
-        self.gap = None    # the reason of a gap since the last event
+        self.gap = None    # how far a gap reaches that counts for the next event: (tag, seq)
         self.claims = ()   # gaps that say something is missing here
 
 
 class Claim:
-    """A gap of reason evicted: one of these channels must show a hole at its next event."""
+    """A gap of reason evicted or slow: one of these channels must show a hole before the first
+    event that lies behind the gap's end."""
 
-    def __init__(self, names, line):
+    def __init__(self, names, to, line):
         self.open = set(names)
+        self.to = to
         self.line = line
 
 
@@ -331,10 +334,18 @@ class Judge:
         named = None if body["channel"] is None else body["channel"].encode()
         names = list(self.states) if named is None else [named]
         self._gap_reason(reason, body, names, line)
+        seq, tag, _ = EVENT_ID(body["to"].encode()).groups()
         for name in names:
             st = self.states[name]
-            st.gap = reason
+            if st.gap is None or st.gap[0] != tag or st.gap[1] < seq:
+                st.gap = (tag, seq)
             st.expect = 0
+
+    def _passed(self, to):
+        """Whether the event at hand lies behind a gap that ends there. A gap may be told ahead: it
+        counts for what is missing before its end, not only for what comes next."""
+        tag, seq = to
+        return tag != self.tag or seq <= self.seq
 
     def _gap_shape(self, body, event_id, before, tag):
         if set(body) != GAP_KEYS or body["reason"] not in REASONS:
@@ -373,8 +384,8 @@ class Judge:
             if not checker.explained(reason, begin, end):
                 self.fail(text(names[0]) if len(names) == 1 else None,
                           f"a gap of reason {reason} though nothing was broken: {line}")
-        elif reason == "evicted":
-            self._evicted(names, line)
+        elif reason in ("evicted", "slow"):
+            self._evicted(names, body["to"].encode(), line, reason)
         elif reason == "oversize":
             if not any(checker.ledgers[n].oversize for n in names):
                 self.fail(None, f"an oversize gap where nothing was too large: {line}")
@@ -385,29 +396,32 @@ class Judge:
         elif reason == "unsubscribed":
             if not rules.unsubscribed:
                 self.fail(None, f"an unsubscribed gap in mode all: {line}")
-        else:
-            self.fail(None, f"a gap of reason {reason}: {line}")
 
-    def _evicted(self, names, line):
+    def _evicted(self, names, to, line, reason):
         rules = self.checker.rules
         if not rules.evicted:
-            self.fail(None, f"an evicted gap though the histories hold everything: {line}")
+            self.fail(None, f"a gap of reason {reason} though the histories hold everything: {line}")
         if not rules.strict_evicted or any(self.states[n].last is None for n in names):
             return
-        claim = Claim(names, line)
+        seq, tag, _ = EVENT_ID(to).groups()
+        claim = Claim(names, (tag, seq), line)
         for name in names:
             self.states[name].claims += (claim,)
 
     def _claims(self, st, hole):
-        """The next event behind gaps that claim a loss: was there one?"""
+        """An event behind gaps that claim a loss: is there one?"""
+        kept = ()
         for claim in st.claims:
-            claim.open.discard(st.name)
             if hole:
-                claim.open = None
                 self._drop(claim, st)
-            elif not claim.open:
-                self.fail(text(st.name), f"an evicted gap though nothing is missing: {claim.line}")
-        st.claims = ()
+            elif not self._passed(claim.to):
+                kept += (claim,)
+            else:
+                claim.open.discard(st.name)
+                if not claim.open:
+                    self.fail(text(st.name), "a gap of what has left the history though nothing is "
+                                             f"missing: {claim.line}")
+        st.claims = kept
 
     def _drop(self, claim, but):
         for other in self.states.values():
@@ -445,8 +459,9 @@ class Judge:
             self.fail(text(channel), f"message {number} behind {st.here} on one connection")
         st.here = max(st.here, number)
         self._place(st, number)
-        st.gap = None
-        st.expect = st.last + 1
+        if st.gap is not None and self._passed(st.gap):
+            st.gap = None
+        st.expect = 0 if st.gap or st.claims else st.last + 1
 
     def _place(self, st, number):
         """Compare with what the client has seen before."""
@@ -462,6 +477,8 @@ class Judge:
             self.fail(text(st.name), f"message {number} before the stream was open")
             first = number
         hole = number > first
+        if st.name in self.checker.rules.newest_only:
+            hole = False
         if hole and st.gap is None:
             self.checker.hole(self, st.name, first, number - 1)
         elif hole:

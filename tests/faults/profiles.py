@@ -124,6 +124,18 @@ class Slow(Profile):
         return {**BASE, **small(rng), "limits.write_timeout": rng.choice(("2s", "30s"))}
 
 
+class Policies(Slow):
+    name = "policies"
+    about = "the same with the policies latest and disconnect for slow readers"
+    # With `latest` what is told of a loss on the other channels of a pattern is not exact either.
+    rules = {"evicted": True, "closes": True, "strict_evicted": False,
+             "newest_only": (b"busy.1", b"mid.1", b"quiet.1")}
+
+    def sets(self, rng):
+        return {**super().sets(rng), "channels": [
+            {"match": "*.1", "slow": "latest"}, {"match": "*.2", "slow": "disconnect"}]}
+
+
 class Restart(Profile):
     name = "restart"
     about = "the broker restarted again and again, politely and by SIGKILL"
@@ -219,8 +231,8 @@ class Steady(Profile):
         return {**BASE, "history.events": 200, "history.bytes": "256KiB"}
 
 
-PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Restart, Instances, InstancesSlow,
+PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Policies, Restart, Instances, InstancesSlow,
                                   InstancesStalls, Netns, Sentinel, Steady)}
 # What a run without --profile draws from; steady wants a run of its own.
 MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single",
-         "instances-slow", "slow", "sentinel"]
+         "instances-slow", "slow", "policies", "sentinel"]

@@ -113,6 +113,15 @@ def test_an_early_gap_with_the_id_of_the_event_before():
     assert story.see(b"b", 4, 5).see(b"a", 9).complaints == []
 
 
+def test_a_gap_that_is_told_before_events_of_its_own_channel():
+    """It counts up to its end, and no further."""
+    for numbers, good in (((4, 5, 7), True), ((4, 5, 6, 7, 8, 9, 11), False)):
+        story = ordinary(evicted=True)
+        now = story.clock
+        story.gap("evicted", "a", begin=now, to=now + 5, at=now).see(b"a", *numbers)
+        assert (story.complaints == []) == good, story.complaints
+
+
 def test_a_publish_without_an_answer_may_be_missing():
     story = ordinary()
     story.checker.ledgers[b"a"].maybe = {4, 5}
@@ -157,6 +166,12 @@ def test_an_unknown_publishers_id_repeats_what_is_kept():
 
 def test_evictions_that_merge_name_no_channel():
     assert ordinary(evicted=True).gap("evicted").see(b"a", 4).see(b"b", 9).complaints == []
+
+
+def test_a_channel_that_keeps_only_the_newest():
+    story = ordinary(newest_only=(b"a",)).see(b"a", 9)
+    assert story.complaints == []
+    refused(story.see(b"b", 9), "lost without a gap: 4…8 of b")
 
 
 # Silent losses.
@@ -277,7 +292,8 @@ def test_oversize_that_never_was():
     refused(ordinary().gap("oversize", "a"), "nothing was too large")
 
 
-@pytest.mark.parametrize("reason, words", [("unsubscribed", "in mode all"), ("slow", "reason slow"),
+@pytest.mark.parametrize("reason, words", [("unsubscribed", "in mode all"),
+                                           ("slow", "histories hold everything"),
                                            ("unknown-id", "broker's own"), ("why", "says")])
 def test_reasons_that_cannot_be(reason, words):
     story = ordinary()
