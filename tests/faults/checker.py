@@ -9,6 +9,7 @@ import json
 import re
 
 EVENT_ID = re.compile(rb"([0-9a-f]{13})-([0-9a-f]{8})-([0-9a-f]{8})").fullmatch
+NO_EVENT = b"00000000"  # the fingerprint of a position that is no event's
 GAP_KEYS = {"channel", "reason", "from", "to"}
 REASONS = {"evicted", "restart", "upstream", "unsubscribed", "slow", "oversize", "unknown-id"}
 
@@ -69,10 +70,10 @@ class Rules:
         self.evicted = False         # histories are small
         self.strict_evicted = True   # an evicted gap names what is really missing
         self.instances = False       # several of them: positions may go back on a switch
+        self.exact_after = None      # … but not so many seconds after the last fault
         self.unsubscribed = False    # mode on-demand
         self.closes = False          # a stream may be ended for being slow
         self.newest_only = ()        # channels of the policy `latest`: holes there are no loss
-        self.keeps_state = False     # a restart keeps history and tag
         self.slack_before = 1.0      # stamps of positions and times of faults differ by so much
         self.slack_after = 2.5       # until a lost connection has been replaced
         for name, value in options.items():
@@ -131,6 +132,13 @@ class Checker:
             if d.begin - slack <= end and last + rules.slack_after >= begin:
                 return True
         return False
+
+    def calm(self):
+        """Whether nothing has been broken for long enough that a switch must be exact."""
+        exact = self.rules.exact_after
+        if exact is None:
+            return False
+        return all(d.end is not None and d.end < self.now() - exact for d in self.disturbances)
 
     def _stalled(self, d):
         """While the broker sleeps its stamps stay behind."""
@@ -279,7 +287,8 @@ class Judge:
             switched = self.sent_id is not None and (sent is None or sent.group(2) != tag)
             if switched and self.checker.rules.instances:
                 self.checker.switches += 1
-                self._rewind()
+                if sent is None or sent.group(3) == NO_EVENT or not self.checker.calm():
+                    self._rewind()
         self.seq = seq
 
     def _rewind(self):

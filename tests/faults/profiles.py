@@ -45,6 +45,7 @@ class Profile:
     slow_share = 0.1   # of the clients
     large = 0.004      # share of large messages
     pace = 6.0         # mean seconds until a connection is cut
+    oversize = 0.002   # share of messages above the limit, on two channels
 
     def unavailable(self, keys):
         """Why this profile cannot run here with a binary of these keys; None if it can."""
@@ -65,7 +66,7 @@ class Profile:
             kinds = "p" * 12 + "mue" + ("i" if name == b"mid.4" else "")
             made.append(Traffic(name, rate * scale, size=rng.choice((30, 60, 150)), kinds=kinds,
                                 large=self.large, large_size=rng.choice((9000, 60000)),
-                                oversize=0.002 if name in (b"mid.2", b"busy.3") else 0,
+                                oversize=self.oversize if name in (b"mid.2", b"busy.3") else 0,
                                 burst=burst))
         return made
 
@@ -147,6 +148,17 @@ class Restart(Profile):
         return {**BASE, **rng.choice((LARGE, small(rng)))}
 
 
+class State(Restart):
+    name = "state"
+    about = "the same with state.file, which keeps histories over a polite restart"
+
+    def unavailable(self, keys):
+        return None if "state.file" in keys else "this binary does not know state.file"
+
+    def sets(self, rng):
+        return {**super().sets(rng), "state.file": "{folder}/{name}.state"}
+
+
 class Instances(Profile):
     name = "instances"
     about = "two or three instances on one Redis, the client's choice, or HAProxy's"
@@ -173,6 +185,22 @@ class InstancesSlow(Instances):
 
     def sets(self, rng):
         return {**BASE, **self.window, **small(rng)}
+
+
+class Hops(Instances):
+    """Nothing is broken but the clients' connections, nothing is lost from the logs: then a change
+    of the instance is exactly-once, where the client has the id of an event of the broker's."""
+
+    name = "hops"
+    about = "several instances, nothing broken: changing over loses and repeats nothing"
+    rules = {"instances": True, "exact_after": 4}
+    faults = {}
+    pace = 1.0
+    oversize = 0
+    window = {"resume.window": "2s"}
+
+    def sets(self, rng):
+        return {**BASE, **self.window, **LARGE}
 
 
 class InstancesStalls(InstancesSlow):
@@ -231,8 +259,9 @@ class Steady(Profile):
         return {**BASE, "history.events": 200, "history.bytes": "256KiB"}
 
 
-PROFILES = {p.name: p() for p in (Single, SingleDemand, Slow, Policies, Restart, Instances, InstancesSlow,
-                                  InstancesStalls, Netns, Sentinel, Steady)}
+PROFILES = {p.name: p() for p in (
+    Single, SingleDemand, Slow, Policies, Restart, State, Instances, InstancesSlow, Hops,
+    InstancesStalls, Netns, Sentinel, Steady)}
 # What a run without --profile draws from; steady wants a run of its own.
 MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single",
-         "instances-slow", "slow", "policies", "sentinel"]
+         "instances-slow", "slow", "policies", "hops", "state", "sentinel"]

@@ -146,6 +146,16 @@ def test_a_switch_may_go_back_once():
     assert story.complaints == [] and story.checker.duplicates == 3
 
 
+def test_a_switch_must_be_exact_in_peace():
+    def switch(quiet):
+        story = ordinary(instances=True, exact_after=5).break_redis()
+        story.clock += quiet
+        story.tag = OTHER
+        return story.connect().see(b"a", 3)
+    assert switch(quiet=3).complaints == []
+    refused(switch(quiet=10), "message 3 again")
+
+
 def test_a_cut_while_going_back():
     """What the position lies before may come again on the next connection as well."""
     story = ordinary(instances=True)

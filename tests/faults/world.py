@@ -134,6 +134,8 @@ class Broker(Process):
         self.address = listen[5:] if unix else ("127.0.0.1", int(listen.rpartition(":")[2]))
         argv = [*prefix, binary, "--workers", workers, "--listen", listen, *redis]
         for key, value in sets.items():
+            if key == "state.file":
+                value = value.format(folder=folder, name=name)
             argv += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
         self.argv = [str(a) for a in argv]
         self.env = child_environment({"TICKERD_PLANT": plant} if plant else {})
