@@ -133,12 +133,13 @@ class Checker:
                 return True
         return False
 
-    def calm(self):
-        """Whether nothing has been broken for long enough that a switch must be exact."""
+    def calm(self, position):
+        """Whether nothing was broken for long enough before a position (a wall-clock time), nor
+        since, so that a switch from there must be exact."""
         exact = self.rules.exact_after
         if exact is None:
             return False
-        return all(d.end is not None and d.end < self.now() - exact for d in self.disturbances)
+        return all(d.end is not None and d.end < position - exact for d in self.disturbances)
 
     def _stalled(self, d):
         """While the broker sleeps its stamps stay behind."""
@@ -287,7 +288,8 @@ class Judge:
             switched = self.sent_id is not None and (sent is None or sent.group(2) != tag)
             if switched and self.checker.rules.instances:
                 self.checker.switches += 1
-                if sent is None or sent.group(3) == NO_EVENT or not self.checker.calm():
+                if (sent is None or sent.group(3) == NO_EVENT
+                        or not self.checker.calm(int(sent.group(1), 16) / 1e6)):
                     self._rewind()
         self.seq = seq
 

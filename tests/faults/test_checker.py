@@ -150,6 +150,7 @@ def test_a_switch_must_be_exact_in_peace():
     def switch(quiet):
         story = ordinary(instances=True, exact_after=5).break_redis()
         story.clock += quiet
+        story.see(b"a", 4).clock += 20
         story.tag = OTHER
         return story.connect().see(b"a", 3)
     assert switch(quiet=3).complaints == []
