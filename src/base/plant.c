@@ -16,7 +16,7 @@ static const struct {
     [PLANT_GAP] = {"gap", 20},
     [PLANT_TORN] = {"torn", 20},
     [PLANT_RESUME] = {"resume", 20},
-    [PLANT_UPSTREAM] = {"upstream", 2},
+    [PLANT_UPSTREAM] = {"upstream", 1},
     [PLANT_NEEDLESS] = {"needless", 1000},
 };
 
