@@ -56,6 +56,8 @@ int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limi
 {
     if (ring_push_frame(&l->ring, f) != ERR_OK)
         return ERR_NOMEM;
+    if (f->slow == SLOW_LATEST)
+        ring_supersede(&l->ring);
     add_up(l, f);
     trim(l, limits, f->seq, evicted, ctx);
     return ERR_OK;

@@ -9,6 +9,11 @@
 /* So many gaps are announced ahead one by one; of more than that, the last is for all channels. */
 enum { AHEAD_MAX = 16 };
 
+static uint64_t max_seq(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A gap being gathered: holes that follow one another without an event between become one. */
 struct pending_gap {
     bool open;
@@ -297,24 +302,32 @@ static uint64_t mark_over(const struct walk *w, uint64_t seq)
     return over && !hole_passes(w, entry_seq(e), e->u.hole) ? entry_seq(e) : 0;
 }
 
+/* Whether all that could be told ahead has been, so that a client that lags far behind does not
+ * have the logs searched for every batch. */
+static bool nothing_new(const struct walk *w)
+{
+    return !w->gap.open && w->doubtful == UINT64_MAX && w->told.upto >= w->wide &&
+           w->told.at.head == w->r->head && w->told.at.evictions == w->r->evictions;
+}
+
 /* Before the client's position becomes this, which holes reach over: tell of all losses up to
  * those, and of those in the gap that is being gathered. */
 static bool announce_ahead(struct walk *w, uint64_t seq)
 {
     struct ahead ahead;
-    uint64_t mark = mark_over(w, seq);
-    if (mark > w->wide)
-        w->wide = mark;
-    if (w->doubtful < UINT64_MAX)
-        w->wide = w->r->head;
+    w->wide = max_seq(w->wide, mark_over(w, seq));
+    if (nothing_new(w)) {
+        w->wide = 0;
+        return true;
+    }
+    w->wide = max_seq(w->wide, w->doubtful < UINT64_MAX ? w->r->head : w->told.upto);
     look_ahead(&ahead, w);
     for (size_t k = 0; k < ahead.count; k++) {
         if (!add_gap(w, &ahead.gaps[k]))
             return false;
     }
     if (ahead.count > 0) {
-        uint64_t upto = w->told.upto > w->wide ? w->told.upto : w->wide;
-        w->told = (struct told){.upto = upto,
+        w->told = (struct told){.upto = w->wide,
                                 .at = {w->r->head, w->r->evictions},
                                 .generation = generation_of(w->r, w->reader)};
         w->b->told = w->told;
@@ -360,7 +373,7 @@ static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, co
     struct pending_gap *gap = &w->gap;
     if (hole_passes(w, seq, h))
         return true;
-    if (h->cuts && w->reader->live) {
+    if (h->cuts && w->reader->live && h->evicted_seq > w->reader->position) {
         w->b->cut = true;
         return false;
     }
@@ -384,7 +397,10 @@ static bool visit_frame(struct walk *w, struct frame *f)
 {
     if (frame_hidden(w->reader, f))
         return true;
-    if (!flush_gap(w) || (reaches_over(w, f->seq) && !announce_ahead(w, f->seq)))
+    /* A wide hole at its very place stands in another view that has heard of the event's eviction
+     * already, and reaches over what melted into it. */
+    if (!flush_gap(w) ||
+        ((f->seq == w->wide || reaches_over(w, f->seq)) && !announce_ahead(w, f->seq)))
         return false;
     size_t len;
     const char *bytes = frame_bytes(f, w->reader->format, w->b->stats, &len);
@@ -557,6 +573,19 @@ bool reader_too_slow(const struct reader *reader)
     return false;
 }
 
+/* Give the batch's last item, a gap announced ahead, the id of where all that was told ends. */
+static void end_at(const struct walk *w, uint64_t seq)
+{
+    struct batch *b = w->b;
+    struct batch_item *last = &b->items[b->count - 1];
+    struct eventid id = timeline_id(&w->r->timeline, seq, 0);
+    char *at = b->copy + b->copied - (sizeof "\n\n" - 1) - EVENTID_LEN;
+    eventid_format(at, &id); /* as long as the one before; and so is its `to` */
+    eventid_format(at - (sizeof "\"}\nid: " - 1) - EVENTID_LEN, &id);
+    last->seq = seq;
+    last->fp = 0;
+}
+
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader)
 {
     if (serves_again(b, reader))
@@ -585,7 +614,9 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
     if (!b->more && !b->failed)
         (void)flush_gap(&w);
     /* At the end, what was told ahead must stay behind the reader. */
-    bool ahead = !b->more && w.told.upto > w.position;
+    bool ahead = !b->more && !b->failed && w.told.upto > w.position;
+    if (ahead && b->told_items == b->count && b->count > 0) /* nothing follows: it ends there */
+        end_at(&w, w.told.upto);
     b->walked = true;
     b->reached = ahead ? w.told.upto : w.position;
     b->reached_fp = ahead ? 0 : w.fp;

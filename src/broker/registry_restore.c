@@ -79,6 +79,7 @@ static int restore_clock(struct restoring *s, const struct saved_now *now,
 {
     struct timeline line = {.count = 0};
     s->reached = unpack_u64(&s->in);
+    line.many_orders = unpack_u8(&s->in) != 0;
     uint32_t count = unpack_u8(&s->in);
     bool sane = s->reached <= SAVED_POSITION_MAX && count > 0 && count <= TIMELINE_EPOCHS;
     for (; sane && line.count < count; line.count++) {
@@ -207,8 +208,6 @@ static int restore_marks(struct restoring *s)
 
 static int mark_restart(struct restoring *s)
 {
-    /* Nothing that was heard before the stop lies behind what is missing since. */
-    s->r->heard = s->r->outage = s->reached;
     uint64_t seq = hubclock_next(&s->r->clock);
     if (ring_push_mark(&s->marks, seq, GAP_RESTART, s->reached + 1) != ERR_OK)
         return out_of_memory(s);
@@ -363,6 +362,7 @@ int registry_restore(struct registry *r, const char *source, const void *bytes, 
     }
     ring_finish(&r->marks);
     r->marks = s.marks;
+    r->heard = r->outage = s.reached; /* what is missing since lies behind all that was heard */
     count_events(r, sum);
     return ERR_OK;
 }

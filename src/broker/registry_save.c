@@ -14,6 +14,7 @@ static void save_text(struct pack *out, const char *text, size_t len)
 static void save_line(struct pack *out, const struct hubclock *c)
 {
     pack_u64(out, c->last);
+    pack_u8(out, c->line.many_orders);
     pack_u8(out, (uint8_t)c->line.count);
     for (uint32_t i = 0; i < c->line.count; i++) {
         const struct epoch *e = &c->line.epochs[i];

@@ -302,6 +302,7 @@ void replica_apply(struct replica *r, struct note *n)
 {
     switch ((enum note_kind)n->kind) {
     case NOTE_UPSTREAM:
+        r->deaf = false; /* that is in the answer too, should memory for the other be out */
         r->upstream = n->arg != UPSTREAM_DOWN;
         if (!r->upstream)
             r->outage = n->seq;

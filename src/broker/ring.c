@@ -85,7 +85,7 @@ static void note_hole(struct ring *r, const struct entry *e)
     if (e->u.hole->first < seq)
         r->newest_wide = max_seq(r->newest_wide, seq);
     if (e->u.hole->cuts)
-        r->newest_cut = max_seq(r->newest_cut, seq);
+        r->newest_cut = max_seq(r->newest_cut, e->u.hole->evicted_seq);
 }
 
 static void count_hole(struct ring *r, const struct entry *e)
@@ -228,9 +228,17 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
     struct entry *last = hole_at_end(r, 0);
     bool same = last != NULL && last->u.hole->reason == reason &&
                 name_equal(last->u.hole->channel, channel);
-    if (same || (last != NULL && hole_at_end(r, 1) != NULL)) {
+    if (same) {
         melt(r, &e, last);
         *last = e;
+        return ERR_OK;
+    }
+    struct entry *older = hole_at_end(r, 1);
+    if (last != NULL && older != NULL) { /* who is here now has passed those two */
+        melt(r, last, older);
+        *older = *last;
+        *last = e;
+        note_hole(r, last);
         return ERR_OK;
     }
     int err = push(r, e);
@@ -319,6 +327,8 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
             h->channel = NULL;
         }
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
+        if (h->superseded && i == 1 && r->newest_loss <= f->seq)
+            r->newest_loss = 0; /* that was it, and nobody will be told */
         note_hole(r, e);
         for (uint32_t j = i - 1; j > 0; j--) /* older holes move up, the first slot goes */
             *ring_at(r, j) = *ring_at(r, j - 1);
@@ -333,6 +343,20 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
     melt_start(r);
     shrink(r);
     return f;
+}
+
+void ring_supersede(struct ring *r)
+{
+    uint64_t evicted = 0;
+    for (uint32_t i = 0; hole_at(r, i); i++) {
+        struct entry *e = ring_at(r, i);
+        if (e->u.hole->reason != GAP_EVICTED)
+            return; /* of the others there is more to tell */
+        e->u.hole->superseded = true;
+        evicted = entry_seq(e);
+    }
+    if (r->newest_loss <= evicted)
+        r->newest_loss = 0;
 }
 
 /* Melt every run of holes into one, in place. */

@@ -226,7 +226,9 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
     char id[EVENTID_LEN];
     struct eventid position = timeline_id(line, where->position, where->fp);
     eventid_format(id, &position);
-    bool echo = o->last_id != NULL && !where->unknown && where->kind != RESUME_NEW;
+    /* An id that is not known is repeated as well: the gap behind it brings the new one, and who is
+     * cut off between the two will ask again. */
+    bool echo = o->last_id != NULL && session_id_printable(o->last_id, o->last_id_len);
     open_encode(&o->head, fanout_retry_ms(s->fanout, now_us), where->kind, echo ? o->last_id : id,
                 echo ? o->last_id_len : sizeof id);
     if (where->unknown) {

@@ -47,6 +47,8 @@ static void note_loss(struct view *v, uint64_t seq, struct name *channel)
 static void append(struct view *v, struct frame *f)
 {
     v->publisher_ids += f->publisher_id ? 1 : 0;
+    if (f->slow == SLOW_LATEST && !v->pattern)
+        ring_supersede(&v->ring);
     if (ring_push_frame(&v->ring, f) == ERR_OK)
         return;
     note_loss(v, f->seq, f->channel);

@@ -17,6 +17,11 @@
 
 enum { READ_MAX = 64 * 1024, OUT_KEEP = 64 * 1024, LIST_MAX = 16, LAST_WORDS_MS = 100 };
 
+enum { SHELF_MAX = 16 };
+
+/* An answer of the resolver that nobody waited for is of use for so long. */
+#define SHELF_LIFE_US ((uint64_t)60 * US_PER_S)
+
 /* Answers that TLS itself owes a server that does not read them, at most. */
 enum { ANSWERS_MAX = 256 * 1024 };
 
@@ -42,6 +47,9 @@ struct stream {
 
 struct lookup {
     struct redis_conn *owner; /* NULL: let go */
+    struct lookup *next;      /* on the shelf */
+    struct addr addr;         /* whose it is */
+    uint64_t done_us;
     uv_getaddrinfo_t request;
     bool done;
     int status;
@@ -57,6 +65,7 @@ struct redis_conn {
     bool opening;
     struct stream *stream; /* the socket that is connecting or connected; may be NULL */
     struct lookup *lookup; /* running, or done but not used yet; may be NULL */
+    struct lookup *shelf;  /* the same for other addresses, while this one is tried */
     struct sockaddr_storage list[LIST_MAX];
     size_t listed, tried; /* addresses of this attempt */
     size_t start;         /* the index that is tried first */
@@ -412,10 +421,20 @@ static void use_lookup(struct redis_conn *c)
         c->events->on_lost(c->owner, c->why);
 }
 
+static void unshelve(struct redis_conn *c, struct lookup *l)
+{
+    struct lookup **at = c->lookup == l ? &c->lookup : &c->shelf;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    l->next = NULL;
+}
+
 static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
 {
     struct lookup *l = request->data;
     l->done = true;
+    l->done_us = clock_mono_us();
     l->status = status;
     if (l->owner == NULL) {
         uv_freeaddrinfo(found);
@@ -423,10 +442,10 @@ static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo 
         return;
     }
     /* Nobody waits during a back-off; an answer is kept for the next attempt, a failure is not. */
-    if (l->owner->opening) {
+    if (l->owner->opening && l->owner->lookup == l) {
         use_lookup(l->owner);
     } else if (status != 0) {
-        l->owner->lookup = NULL;
+        unshelve(l->owner, l);
         free(l);
     }
 }
@@ -437,6 +456,7 @@ static int look_up(struct redis_conn *c)
     if (l == NULL)
         return ERR_NOMEM;
     l->owner = c;
+    l->addr = c->addr;
     l->request.data = l;
     (void)snprintf(l->port, sizeof l->port, "%u", (unsigned)c->addr.port);
     struct addrinfo hints = {
@@ -485,10 +505,8 @@ struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct redis_tls *tl
     return c;
 }
 
-static void lookup_drop(struct redis_conn *c)
+static void lookup_drop(struct lookup *l)
 {
-    struct lookup *l = c->lookup;
-    c->lookup = NULL;
     if (l != NULL && l->done) {
         uv_freeaddrinfo(l->request.addrinfo);
         free(l);
@@ -503,8 +521,23 @@ void redis_conn_destroy(struct redis_conn *c)
     if (c == NULL)
         return;
     redis_conn_close(c);
-    lookup_drop(c);
+    lookup_drop(c->lookup);
+    for (struct lookup *l; (l = c->shelf) != NULL; lookup_drop(l))
+        c->shelf = l->next;
     free(c);
+}
+
+/* Who answers with ever new names must not make us look up ever more of them. */
+static void trim_shelf(struct redis_conn *c)
+{
+    struct lookup **at = &c->shelf;
+    for (int kept = 0; *at != NULL && kept < SHELF_MAX; kept++)
+        at = &(*at)->next;
+    struct lookup *l = *at;
+    if (l == NULL)
+        return;
+    *at = NULL; /* one at a time is put there */
+    lookup_drop(l);
 }
 
 void redis_conn_point(struct redis_conn *c, const struct redis_tls *tls, const struct addr *addr)
@@ -512,9 +545,24 @@ void redis_conn_point(struct redis_conn *c, const struct redis_tls *tls, const s
     c->tls = tls;
     if (addr_equal(&c->addr, addr))
         return; /* what is known of it stays: see redis_conn_open */
-    lookup_drop(c);
+    struct lookup *l = c->lookup;
+    if (l != NULL) { /* a slow resolver must be faster than several attempts only */
+        l->next = c->shelf;
+        c->shelf = l;
+        c->lookup = NULL;
+        trim_shelf(c);
+    }
     c->addr = *addr;
     c->start = 0;
+    for (l = c->shelf; l != NULL && !addr_equal(&l->addr, addr);)
+        l = l->next;
+    if (l == NULL)
+        return;
+    unshelve(c, l);
+    if (l->done && clock_mono_us() - l->done_us > SHELF_LIFE_US)
+        lookup_drop(l);
+    else
+        c->lookup = l;
 }
 
 int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why)

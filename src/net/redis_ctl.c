@@ -12,7 +12,7 @@
 #include "tickerd/base/err.h"
 
 enum {
-    REPLY_BYTES_MAX = 16 * 1024 * 1024, /* CLUSTER NODES of a thousand nodes is 200 KB */
+    REPLY_BYTES_MAX = 2 * 1024 * 1024, /* CLUSTER NODES of a thousand nodes is 200 KB */
     ELEMENTS_MAX = 65536
 };
 
@@ -30,6 +30,7 @@ struct redis_ctl {
     redisReplyObjectFunctions functions;
     struct buf out;
     uint64_t deadline_us;
+    size_t partial;   /* bytes since the last whole reply */
     unsigned awaited; /* replies that are due, AUTH's not counted */
     bool opened;      /* the socket is connected */
     bool login;       /* the answer to AUTH is due */
@@ -84,6 +85,7 @@ void redis_ctl_close(struct redis_ctl *c)
     c->reader = NULL;
     c->opened = c->login = c->broken = c->last_chance = false;
     c->awaited = 0;
+    c->partial = 0;
     buf_finish(&c->out);
     (void)uv_timer_stop(&c->timer);
     redis_conn_close(c->conn);
@@ -234,10 +236,11 @@ static void take_all(struct redis_ctl *c, redisReader *reader)
         }
         if (reply == NULL)
             break;
+        c->partial = 0;
         take(c, reply);
         freeReplyObject(reply);
     }
-    if (c->reader == reader && reader->len - reader->pos > REPLY_BYTES_MAX)
+    if (c->reader == reader && c->partial > REPLY_BYTES_MAX)
         failed(c, "a reply is too long");
 }
 
@@ -250,6 +253,7 @@ static void on_read(void *owner, const char *data, size_t n)
         return;
     }
     c->reading = reader;
+    c->partial += n;
     take_all(c, reader);
     c->reading = NULL;
     if (c->reader != reader)

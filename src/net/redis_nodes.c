@@ -195,7 +195,7 @@ static enum health read_answer(struct nodes *n, struct asker *a, const redisRepl
     }
     if (redis_cluster_read(&c, r->str, len, &a->url.addr) != ERR_OK)
         return HEALTH_UNKNOWN;
-    if (a == &n->home)
+    if (a == &n->home && c.count > 1) /* else it has been taken out, and knows nobody any more */
         learn(n, &c);
     bool majority = redis_cluster_has_majority(&c);
     redis_cluster_finish(&c);
@@ -217,6 +217,9 @@ static void say(struct nodes *n, const char *format, const struct addr *a)
 /* Nobody but the configuration tells of other nodes then. */
 static void denied(struct nodes *n, const redisReply *r)
 {
+    n->home.due -= n->home.due > 0;
+    if ((size_t)r->len >= 4 && memcmp(r->str, "BUSY", 4) == 0)
+        return; /* asked again at the next look */
     if (redis_notice_due(&n->denied, "denied", clock_mono_us()))
         log_warn("redis: the cluster node refused CLUSTER INFO or NODES (%.200s): other nodes are "
                  "not learned, and a node that is cut off is not found out; grant "

@@ -317,7 +317,11 @@ static int take_reply(void *ctx, const struct resp_reply *r)
     case RESP_STRING:
         return take_string(p, r->part[0]);
     case RESP_OTHER:
-        break;
+        if (list_first(&p->sent) != &p->hello)
+            break;
+        list_remove(&p->hello); /* an answer longer than any known one */
+        send_info(p);
+        return ERR_OK;
     }
     return broken(p, ERR_INVALID, "the server sent what Pub/Sub does not know");
 }

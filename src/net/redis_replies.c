@@ -216,7 +216,8 @@ void redis_cluster_finish(struct redis_cluster *c)
 
 bool redis_cluster_has_majority(const struct redis_cluster *c)
 {
-    return c->voters == 0 || c->reached > c->voters / 2;
+    /* One that knows neither masters nor anybody else has been taken out (CLUSTER RESET). */
+    return c->voters == 0 ? c->count > 1 : c->reached > c->voters / 2;
 }
 
 enum redis_cluster_state redis_cluster_read_state(const char *text, size_t len)

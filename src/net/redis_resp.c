@@ -15,6 +15,8 @@
  * The functions give hiredis the reader itself as the object: it only has to be non-NULL. */
 
 enum {
+    LINE_MAX_LEN =
+        64 * 1024,        /* of what is no bulk string; hiredis looks for its end anew each time */
     FEED_SLICE = 4096,    /* larger feeds make hiredis move what is left again and again */
     HELD_KEEP = 64 * 1024 /* one absurd channel name must not pin its memory */
 };
@@ -182,7 +184,9 @@ static int take_replies(struct resp_reader *r)
         if (r->verdict != ERR_OK)
             return r->verdict;
     }
-    if (r->redis->len - r->redis->pos > r->max) {
+    size_t left = r->redis->len - r->redis->pos;
+    if (left > r->max || (left > LINE_MAX_LEN &&
+                          memmem(r->redis->buf + r->redis->pos, LINE_MAX_LEN, "\r\n", 2) == NULL)) {
         r->error = "a reply is too long";
         return ERR_INVALID;
     }

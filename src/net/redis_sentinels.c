@@ -353,6 +353,7 @@ struct redis_where *redis_sentinels_create(uv_loop_t *loop, const struct redis_o
     s->events = events;
     s->owner = owner;
     s->interval_ms = redis_where_interval_ms(options);
+    s->watched = s->count > 1; /* not the one that is asked: one of them may be cut off */
     (void)uv_timer_init(loop, &s->tick);
     s->tick.data = s;
     return &s->base;

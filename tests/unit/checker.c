@@ -103,7 +103,7 @@ void checker_connect(struct checker_client *c)
 {
     c->seen = 0;
     c->resuming = c->connected_once;
-    c->unknown = false;
+    c->may_be_unknown = false;
 }
 
 /* ---- reading events -------------------------------------------------------------------------- */
@@ -124,23 +124,6 @@ static uint64_t key_member(const struct timeline *line, const char *data, const 
     return at == NULL ? 0 : key_of(line, at + strlen(member), EVENTID_LEN);
 }
 
-/* The client's id was not known any more; the event says so itself, should the connection end
- * before the gap arrives. */
-static void open_elsewhere(struct checker *k, struct checker_client *c, const struct sse_message *m,
-                           uint64_t key)
-{
-    if (!c->publisher_id)
-        blame(k, "id %s was not repeated but became %s", c->last_id, m->last_event_id.p);
-    if (strstr(m->data.p, "\"gap\"") == NULL)
-        blame(k, "an unknown id was answered by %s", m->data.p);
-    c->unknown = true;
-    c->position = key;
-    for (size_t i = 0; i < CHECKER_CHANNELS; i++) {
-        c->settled[i] = key;
-        c->fresh[i] = 0;
-    }
-}
-
 static void read_open(struct checker *k, struct checker_client *c, const struct sse_message *m,
                       const struct timeline *line, uint64_t now)
 {
@@ -150,7 +133,8 @@ static void read_open(struct checker *k, struct checker_client *c, const struct 
         if (is_new)
             blame(k, "a resume was answered as new");
         if (strcmp(m->last_event_id.p, c->last_id) != 0)
-            open_elsewhere(k, c, m, key);
+            blame(k, "id %s was not repeated but became %s", c->last_id, m->last_event_id.p);
+        c->may_be_unknown = c->publisher_id && strstr(m->data.p, "\"gap\"") != NULL;
         return;
     }
     c->connected_once = true;
@@ -194,7 +178,7 @@ static bool justified(const struct checker *k, const struct checker_client *c, c
     if (strstr(data, "\"oversize\"") != NULL)
         return lost_in(k, c, data, to, true);
     if (strstr(data, "\"unknown-id\"") != NULL)
-        return c->unknown;
+        return c->may_be_unknown;
     if (strstr(data, "\"unsubscribed\"") != NULL)
         return k->on_demand;
     if (strstr(data, "\"upstream\"") == NULL && strstr(data, "\"restart\"") == NULL)
@@ -216,14 +200,12 @@ static void read_gap(struct checker *k, struct checker_client *c, const struct s
     bool ahead = id < to && id >= c->position && !unknown;
     if (to == 0 || to > 2 * now || (id != to && !ahead))
         blame(k, "a gap leads nowhere: %s with id %s", m->data.p, m->last_event_id.p);
-    if (c->unknown && !unknown)
-        blame(k, "the id was not repeated, and no gap unknown-id followed");
     if (!justified(k, c, m->data.p, to))
         blame(k, "a gap where nothing was lost, from key %llu: %s", (unsigned long long)c->position,
               m->data.p);
     if (!unknown && to <= c->position)
         blame(k, "a gap leads back: %s", m->data.p);
-    c->unknown = false;
+    c->may_be_unknown = false;
     c->position = id;
     for (size_t i = 0; i < CHECKER_CHANNELS; i++) {
         if (!c->matches[i] || !concerns(k, m->data.p, i))
@@ -303,8 +285,7 @@ static void read_message(struct checker *k, struct checker_client *c, const stru
         return;
     }
     c->publisher_id = key == 0;
-    if (c->unknown)
-        blame(k, "the id was not repeated, and no gap unknown-id followed");
+    c->may_be_unknown = false;
     if (m->key <= c->position)
         blame(k, "%s came twice or late (key %llu after %llu)", m->data, (unsigned long long)m->key,
               (unsigned long long)c->position);

@@ -57,8 +57,8 @@ struct checker_client {
      * a channel by another one: what it missed is then announced later. Key of such a loss; 0:
      * none. */
     uint64_t owed[CHECKER_CHANNELS];
-    bool unknown; /* a gap unknown-id must follow */
-    size_t seen;  /* messages of this connection's decoder */
+    bool may_be_unknown; /* the next event may be a gap unknown-id */
+    size_t seen;         /* messages of this connection's decoder */
 };
 
 void checker_init(struct checker *k, const char *const *channels);

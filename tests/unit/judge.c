@@ -183,7 +183,7 @@ void judge_connect(struct judge *j, struct judge_client *c, size_t run)
     c->run = run;
     c->position = c->connected_once && !foreign ? c->id_position : 0;
     c->resuming = c->connected_once;
-    c->unknown = false;
+    c->may_be_unknown = false;
     c->exact = foreign && own && id.fp != 0 && c->id_message != SIZE_MAX;
     c->after = c->id_message;
     uint64_t same = c->id_message == SIZE_MAX ? 0 : j->runs[run].keys[c->id_message];
@@ -228,15 +228,9 @@ static void read_open(struct judge *j, struct judge_client *c, const struct sse_
     }
     if (strstr(m->data.p, "\"new\"") != NULL)
         blame(j, "a resume was answered as new");
-    if (strcmp(m->last_event_id.p, c->last_id) == 0)
-        return; /* the client's own, which stays where it comes from */
-    if (strstr(m->data.p, "\"gap\"") == NULL || key == 0)
+    if (strcmp(m->last_event_id.p, c->last_id) != 0)
         blame(j, "id %s became %s: %s", c->last_id, m->last_event_id.p, m->data.p);
-    c->unknown = true;
-    c->start = 0;
-    /* The event says so itself, should the connection end before the gap arrives. */
-    (void)account(j, c, c->matches, 0, key, JUDGE_ANNOUNCED);
-    remember(c, m->last_event_id.p, key, SIZE_MAX);
+    c->may_be_unknown = strstr(m->data.p, "\"gap\"") != NULL;
 }
 
 static bool names(const char *data, size_t channel)
@@ -259,8 +253,10 @@ static void read_gap(struct judge *j, struct judge_client *c, const struct sse_m
     bool unknown = strstr(m->data.p, "\"unknown-id\"") != NULL;
     bool concerned[SIM_CHANNELS];
     tell(c, "   gap %s with id %s\n", m->data.p, m->last_event_id.p);
-    if (unknown != c->unknown)
-        blame(j, "an unknown id without its gap, or the gap without it: %s", m->data.p);
+    if (unknown && !c->may_be_unknown)
+        blame(j, "a gap for an unknown id behind an open event that did not say so");
+    if (unknown)
+        c->start = 0;
     if (to == 0 || to > 2 * now || from > to || (from == 0) != unknown)
         blame(j, "a gap leads nowhere: %s", m->data.p);
     bool early = id != to;
@@ -276,7 +272,7 @@ static void read_gap(struct judge *j, struct judge_client *c, const struct sse_m
         c->start = from;
     if (!j->strict)
         j->late += account(j, c, concerned, c->start, to, JUDGE_ANNOUNCED);
-    c->unknown = false;
+    c->may_be_unknown = false;
     if (strcmp(m->last_event_id.p, c->last_id) != 0)
         remember(c, m->last_event_id.p, id, SIZE_MAX);
     j->gaps++;
@@ -334,8 +330,7 @@ static void read_event(struct judge *j, struct judge_client *c, const struct sse
     }
     key = j->runs[c->run].keys[n];
     tell(c, "   %zu \"%s\" %s\n", n, data, e->last_event_id.p);
-    if (c->unknown)
-        blame(j, "the id was not repeated, and no gap unknown-id followed");
+    c->may_be_unknown = false;
     if (key <= c->position)
         blame(j, "message %zu came twice or late (key %llu after %llu)", n, (unsigned long long)key,
               (unsigned long long)c->position);

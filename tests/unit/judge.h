@@ -72,13 +72,13 @@ struct judge_client {
 
     /* The connection: */
     size_t run;
-    uint64_t start;    /* where the client came to this run; 0: not known yet */
-    uint64_t position; /* key of the last event or gap; 0: not known yet */
-    bool resuming;     /* the next event is the open event of a resume */
-    bool unknown;      /* a gap unknown-id must follow */
-    bool exact;        /* resumed on another instance after an event's own id */
-    size_t after;      /* which is that of this message */
-    size_t read;       /* messages of its decoder */
+    uint64_t start;      /* where the client came to this run; 0: not known yet */
+    uint64_t position;   /* key of the last event or gap; 0: not known yet */
+    bool resuming;       /* the next event is the open event of a resume */
+    bool may_be_unknown; /* the next event may be a gap unknown-id */
+    bool exact;          /* resumed on another instance after an event's own id */
+    size_t after;        /* which is that of this message */
+    size_t read;         /* messages of its decoder */
 
     uint8_t states[JUDGE_MESSAGES];
     size_t settled[SIM_CHANNELS]; /* before this message none of the channel is open */

@@ -163,15 +163,17 @@ static void pushed_holes_melt(void **state)
     expect_seqs(&r, (uint64_t[]){2}, 1);
     push_hole(&r, 3, channels[1], GAP_OVERSIZE); /* another channel: a second one */
     expect_seqs(&r, (uint64_t[]){2, 3}, 2);
-    push_hole(&r, 4, NULL, GAP_UPSTREAM); /* two stand there already */
-    expect_seqs(&r, (uint64_t[]){2, 4}, 2);
-    assert_null(hole_at(&r, 1)->channel);
-    assert_int_equal(hole_at(&r, 1)->reason, GAP_UPSTREAM);
-    push_hole(&r, 4, NULL, GAP_UPSTREAM); /* at the same place */
-    expect_seqs(&r, (uint64_t[]){2, 4}, 2);
+    push_hole(&r, 4, channels[2], GAP_OVERSIZE); /* two stand there already: those become one */
+    expect_seqs(&r, (uint64_t[]){3, 4}, 2);
+    assert_null(hole_at(&r, 0)->channel);
+    assert_int_equal(hole_at(&r, 0)->first, 1);
+    assert_ptr_equal(hole_at(&r, 1)->channel, channels[2]);
+    assert_int_equal(hole_at(&r, 1)->first, 4);
+    push_hole(&r, 4, channels[2], GAP_OVERSIZE); /* at the same place */
+    expect_seqs(&r, (uint64_t[]){3, 4}, 2);
     push_frame(&r, 5);
-    push_hole(&r, 6, NULL, GAP_UPSTREAM); /* not over a frame */
-    expect_seqs(&r, (uint64_t[]){2, 4, 5, 6}, 4);
+    push_hole(&r, 6, channels[2], GAP_OVERSIZE); /* not over a frame */
+    expect_seqs(&r, (uint64_t[]){3, 4, 5, 6}, 4);
     ring_finish(&r);
 }
 

@@ -148,8 +148,9 @@ static void test_resume_after_a_publishers_id(void **state)
     world_disconnect(&d);
     world_connect(&w, 0, &d, "/events/a", "order-8");
     world_expect(&d, "open gap | gap * unknown-id | 1 | 2");
-    assert_string_equal(world_event(&d, 0)->last_event_id.p, world_event(&d, 1)->last_event_id.p);
-    assert_string_not_equal(world_event(&d, 0)->last_event_id.p, "order-8");
+    /* Its own until it has been told: cut off before that, it would ask again. */
+    assert_string_equal(world_event(&d, 0)->last_event_id.p, "order-8");
+    assert_string_not_equal(world_event(&d, 1)->last_event_id.p, "order-8");
     assert_int_equal(d.transport.writes, 1);
     world_disconnect(&d);
     world_disconnect(&c);

@@ -21,6 +21,15 @@ static void deliver_numbers(struct world *w, const char *channel, int from, int 
     }
 }
 
+/* Above limits.message_bytes=1024. */
+static void deliver_oversize(struct world *w, const char *channel)
+{
+    char big[2000];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    world_deliver(w, channel, big);
+}
+
 /* The id of the client's last event, as it would send it. */
 static const char *last_id(const struct world_client *c)
 {
@@ -172,6 +181,50 @@ static void test_without_the_newest_there_is_a_gap(void **state)
     world_finish(&w);
 }
 
+static void test_no_gap_is_promised_that_does_not_come(void **state)
+{
+    (void)state;
+    const char *settings[] = {
+        "channels=[{\"match\":\"*\",\"slow\":\"latest\",\"history\":{\"events\":2}}]",
+        "limits.message_bytes=1024", NULL};
+    struct world w;
+    struct world_client c;
+    world_open(&w, settings, &c, "/events/a");
+    deliver_numbers(&w, "a", 1, 1);
+    char id[64];
+    (void)snprintf(id, sizeof id, "%s", last_id(&c));
+    world_disconnect(&c);
+    deliver_oversize(&w, "a");
+    deliver_numbers(&w, "a", 2, 5);
+    world_connect(&w, 0, &c, "/events/a", id);
+    world_settle(&w);
+    world_expect(&c, "open continued | 5");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
+static void test_an_expired_event_is_not_missed_once_there_is_a_newer(void **state)
+{
+    (void)state;
+    const char *settings[] = {"channels=[{\"match\":\"*\",\"slow\":\"latest\"}]", "history.age=5s",
+                              NULL};
+    struct world w;
+    struct world_client c;
+    world_open(&w, settings, &c, "/events/a");
+    deliver_numbers(&w, "a", 1, 1);
+    char id[64];
+    (void)snprintf(id, sizeof id, "%s", last_id(&c));
+    world_disconnect(&c);
+    deliver_numbers(&w, "a", 2, 2);
+    world_sleep(&w, 10 * WORLD_SECOND);
+    deliver_numbers(&w, "a", 3, 3);
+    world_connect(&w, 0, &c, "/events/a", id);
+    world_settle(&w);
+    world_expect(&c, "open continued | 3");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
 /* ---- disconnect --------------------------------------------------------------------------------
  */
 
@@ -230,6 +283,28 @@ static void test_another_channel_does_not_count(void **state)
     assert_int_equal(c.transport.closes, 0);
     world_room(&w, &c, SIZE_MAX);
     world_expect(&c, "open new | gap a slow | 1 | 8 | 9");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
+/* What was evicted behind it melts with what comes later; it has had that all the same. */
+static void test_what_has_been_received_is_not_held_against_a_client(void **state)
+{
+    (void)state;
+    const char *settings[] = {
+        "channels=[{\"match\":\"log*\",\"slow\":\"disconnect\",\"history\":{\"age\":\"5s\"}}]",
+        "limits.message_bytes=1024", NULL};
+    struct world w;
+    struct world_client c;
+    world_open(&w, settings, &c, "/events?pattern=*");
+    deliver_numbers(&w, "log1", 1, 1);
+    deliver_numbers(&w, "log2", 2, 2);
+    world_sleep(&w, 10 * WORLD_SECOND);
+    world_expect(&c, "open new | 1 | 2");
+    deliver_oversize(&w, "other");
+    world_sleep(&w, WORLD_SECOND);
+    assert_int_equal(c.transport.closes, 0);
+    world_expect(&c, "open new | 1 | 2 | gap other oversize");
     world_disconnect(&c);
     world_finish(&w);
 }
@@ -326,6 +401,72 @@ static void test_a_pattern_is_told_of_each_channel(void **state)
     world_finish(&w);
 }
 
+/* Nothing follows what is told ahead: then the client's id becomes the end of it. */
+static void test_what_was_told_last_is_not_told_to_who_comes_back(void **state)
+{
+    (void)state;
+    const char *settings[] = {"history.age=5s", NULL};
+    struct world w;
+    struct world_client c;
+    world_open(&w, settings, &c, "/events?channel=a&channel=b");
+    char id[64];
+    (void)snprintf(id, sizeof id, "%s", last_id(&c));
+    world_disconnect(&c);
+    deliver_numbers(&w, "a", 1, 3);
+    deliver_numbers(&w, "b", 1, 3);
+    world_sleep(&w, 10 * WORLD_SECOND);
+    world_connect(&w, 0, &c, "/events?channel=a&channel=b", id);
+    world_settle(&w);
+    world_expect(&c, "open gap | gap a evicted | gap b evicted");
+    come_back(&w, &c, "/events?channel=a&channel=b");
+    world_expect(&c, "open continued");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
+/* The evictions of one event reach two views in two turns; in one of them holes of other channels
+ * have melted into the one that is at the event's very place in the other. */
+static void pass_time(struct world *w, int turns, bool worker)
+{
+    for (int i = 0; i < turns; i++) {
+        w->mono += WORLD_SECOND / 5;
+        world_hub_tick(w);
+        if (worker)
+            world_turn(w, 0);
+    }
+}
+
+static void test_a_hole_at_the_place_of_an_event(void **state)
+{
+    (void)state;
+    const char *settings[] = {"channels=[{\"match\":\"x*\",\"history\":{\"age\":\"5s\"}}]", NULL};
+    struct world w;
+    struct world_client c;
+    world_open(&w, settings, &c, "/events?pattern=*&channel=x9");
+    world_deliver(&w, "k", "first");
+    world_room(&w, &c, 0);
+    for (int i = 0; i < 18; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "x%d", 10 + i);
+        world_deliver(&w, name, "lost");
+    }
+    pass_time(&w, 5, true);
+    world_deliver(&w, "x9", "kept");
+    pass_time(&w, 22, true); /* x10 to x27 are gone */
+    struct world_queue *q = &w.workers[0].notes;
+    while (q->count == 0)
+        pass_time(&w, 1, false); /* x9 goes: one note for each view */
+    assert_int_equal(q->count, 2);
+    q->count--; /* the worker wakes up between the two */
+    world_turn(&w, 0);
+    world_room(&w, &c, SIZE_MAX);
+    q->count++;
+    world_turn(&w, 0);
+    world_expect(&c, "open new | first | gap * slow | kept");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
 int main(void)
 {
     log_setup(LOG_ERROR, LOG_TEXT);
@@ -344,6 +485,11 @@ int main(void)
         cmocka_unit_test(test_told_once_however_it_is_cut),
         cmocka_unit_test(test_a_further_loss_is_told_again),
         cmocka_unit_test(test_a_pattern_is_told_of_each_channel),
+        cmocka_unit_test(test_no_gap_is_promised_that_does_not_come),
+        cmocka_unit_test(test_an_expired_event_is_not_missed_once_there_is_a_newer),
+        cmocka_unit_test(test_what_has_been_received_is_not_held_against_a_client),
+        cmocka_unit_test(test_what_was_told_last_is_not_told_to_who_comes_back),
+        cmocka_unit_test(test_a_hole_at_the_place_of_an_event),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@ struct resume {
     enum resume_kind kind; /* what `tickerd:open` says */
     uint64_t position;     /* just before what follows */
     uint32_t fp;
-    bool unknown; /* announce a gap `unknown-id` first; the client's id must not be repeated */
+    bool unknown; /* announce a gap `unknown-id` first */
     bool behind;  /* unknown, but so young that it may be on its way here: better ask again */
 };
 

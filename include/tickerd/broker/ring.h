@@ -132,7 +132,7 @@ static inline uint64_t ring_newest_hole(const struct ring *r)
 int ring_push_frame(struct ring *r, struct frame *f);
 
 /* Append a hole at a seq at or above all others. Takes a reference on channel. It melts with a
- * hole at the end of the same channel and reason, and with any once two stand there.
+ * hole at the end of the same channel and reason; where two others stand there, those become one.
  * ERR_NOMEM: nothing changed. */
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason);
 
@@ -148,6 +148,10 @@ struct frame *ring_newest(const struct ring *r);
  * NULL if there is no frame. Needs no memory where the ring already starts with a hole; elsewhere a
  * failed allocation returns NULL too and changes nothing. */
 struct frame *ring_evict_oldest(struct ring *r, uint64_t made);
+
+/* For rings of one channel with the policy `latest`, when a frame is pushed: what has been evicted
+ * is of no interest any more. */
+void ring_supersede(struct ring *r);
 
 /* Turn the frame at exactly `seq` into a hole. False if there is none or memory is out (then it
  * simply stays). Used by merged views, where evictions come in any order. */
