@@ -23,6 +23,11 @@ struct pending_gap {
     uint64_t to;
 };
 
+struct cursor {
+    const struct ring *ring;
+    uint32_t i;
+};
+
 struct walk {
     struct batch *b;
     const struct replica *r;
@@ -40,99 +45,6 @@ struct walk {
     struct told told;
 };
 
-int batch_init(struct batch *b, struct frame_stats *stats)
-{
-    memset(b, 0, sizeof *b);
-    b->stats = stats;
-    buf_init(&b->text);
-    b->items = malloc(BATCH_ITEMS * sizeof *b->items);
-    b->copy = malloc(BATCH_BYTES);
-    if (b->items == NULL || b->copy == NULL) {
-        batch_finish(b);
-        return ERR_NOMEM;
-    }
-    return ERR_OK;
-}
-
-void batch_finish(struct batch *b)
-{
-    free(b->items);
-    free(b->copy);
-    free(b->cursors);
-    b->cursors = NULL;
-    b->cursor_room = 0;
-    buf_finish(&b->text);
-    b->items = NULL;
-    b->copy = NULL;
-}
-
-static void put_id(struct buf *out, const struct timeline *t, uint64_t seq, uint32_t fp)
-{
-    char text[EVENTID_LEN];
-    struct eventid id = timeline_id(t, seq, fp);
-    eventid_format(text, &id);
-    buf_append(out, text, sizeof text);
-}
-
-void gap_encode(struct buf *out, const struct timeline *t, const struct gap *gap)
-{
-    buf_str(out, "event: tickerd:gap\ndata: {\"channel\":");
-    if (gap->channel == NULL) {
-        buf_str(out, "null");
-    } else {
-        buf_byte(out, '"');
-        buf_json(out, gap->channel->bytes, gap->channel->len);
-        buf_byte(out, '"');
-    }
-    buf_printf(out, ",\"reason\":\"%s\",\"from\":\"", gap_reason_text(gap->reason));
-    put_id(out, t, gap->from, gap->from_fp);
-    buf_str(out, "\",\"to\":\"");
-    put_id(out, t, gap->to, 0);
-    buf_str(out, "\"}\nid: ");
-    if (gap->ahead)
-        put_id(out, t, gap->from, gap->from_fp);
-    else
-        put_id(out, t, gap->to, 0);
-    buf_str(out, "\n\n");
-}
-
-static bool fits(const struct batch *b, size_t len)
-{
-    if (b->count == 0)
-        return true;
-    if (b->count == BATCH_ITEMS || b->segments == BATCH_SEGMENTS)
-        return false;
-    return b->bytes + len <= BATCH_BYTES;
-}
-
-/* Add bytes to the vector, copying small ones so that neighbours share a segment. */
-static const char *add_bytes(struct batch *b, const char *bytes, size_t len, bool must_copy)
-{
-    if (must_copy || len <= BATCH_COPY_MAX) {
-        char *to = b->copy + b->copied;
-        memcpy(to, bytes, len);
-        b->copied += len;
-        bytes = to;
-    }
-    struct iovec *last = b->segments > 0 ? &b->iov[b->segments] : NULL;
-    if (last != NULL && (const char *)last->iov_base + last->iov_len == bytes) {
-        last->iov_len += len;
-    } else {
-        b->segments++;
-        b->iov[b->segments] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
-    }
-    b->bytes += len;
-    return bytes;
-}
-
-static void add_item(struct walk *w, struct frame *f, const char *bytes, size_t len)
-{
-    struct batch *b = w->b;
-    len = plant_strikes(f == NULL ? PLANT_GAP : PLANT_DROP) ? 0 : len;
-    bytes = add_bytes(b, bytes, len, f == NULL);
-    b->items[b->count++] = (struct batch_item){w->position, f, bytes, w->fp, (uint32_t)b->bytes};
-}
-
 static bool add_gap(struct walk *w, const struct gap *gap)
 {
     struct buf *text = &w->b->text;
@@ -142,7 +54,7 @@ static bool add_gap(struct walk *w, const struct gap *gap)
         w->b->failed = true;
         return false;
     }
-    if (!fits(w->b, text->len)) {
+    if (!batch_fits(w->b, text->len)) {
         w->b->more = true;
         return false;
     }
@@ -151,7 +63,7 @@ static bool add_gap(struct walk *w, const struct gap *gap)
         w->fp = 0;
     }
     w->b->gaps++;
-    add_item(w, NULL, text->data, text->len);
+    batch_add(w->b, NULL, text->data, text->len, w->position, w->fp);
     return true;
 }
 
@@ -408,15 +320,15 @@ static bool visit_frame(struct walk *w, struct frame *f)
         w->b->failed = true;
         return false;
     }
-    if (!fits(w->b, len)) {
+    if (!batch_fits(w->b, len)) {
         w->b->more = true;
         return false;
     }
     w->position = f->seq;
     w->fp = f->fp;
-    if (plant_strikes(PLANT_TWICE) && w->b->count < 8 && fits(w->b, 2 * len))
-        add_item(w, f, bytes, len);
-    add_item(w, f, bytes, len);
+    if (plant_strikes(PLANT_TWICE) && w->b->count < 8 && batch_fits(w->b, 2 * len))
+        batch_add(w->b, f, bytes, len, w->position, w->fp);
+    batch_add(w->b, f, bytes, len, w->position, w->fp);
     return true;
 }
 
@@ -522,15 +434,6 @@ static bool serves_again(const struct batch *b, const struct reader *reader)
            b->live == reader->live;
 }
 
-void batch_clear(struct batch *b)
-{
-    b->segments = 0;
-    b->bytes = b->copied = 0;
-    b->count = b->gaps = 0;
-    b->more = b->failed = b->valid = b->cut = b->walked = false;
-    b->told_items = 0;
-}
-
 static void start_batch(struct batch *b, const struct reader *reader)
 {
     batch_clear(b);
@@ -573,19 +476,6 @@ bool reader_too_slow(const struct reader *reader)
     return false;
 }
 
-/* Give the batch's last item, a gap announced ahead, the id of where all that was told ends. */
-static void end_at(const struct walk *w, uint64_t seq)
-{
-    struct batch *b = w->b;
-    struct batch_item *last = &b->items[b->count - 1];
-    struct eventid id = timeline_id(&w->r->timeline, seq, 0);
-    char *at = b->copy + b->copied - (sizeof "\n\n" - 1) - EVENTID_LEN;
-    eventid_format(at, &id); /* as long as the one before; and so is its `to` */
-    eventid_format(at - (sizeof "\"}\nid: " - 1) - EVENTID_LEN, &id);
-    last->seq = seq;
-    last->fp = 0;
-}
-
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader)
 {
     if (serves_again(b, reader))
@@ -616,7 +506,7 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
     /* At the end, what was told ahead must stay behind the reader. */
     bool ahead = !b->more && !b->failed && w.told.upto > w.position;
     if (ahead && b->told_items == b->count && b->count > 0) /* nothing follows: it ends there */
-        end_at(&w, w.told.upto);
+        batch_end_at(b, &r->timeline, w.told.upto);
     b->walked = true;
     b->reached = ahead ? w.told.upto : w.position;
     b->reached_fp = ahead ? 0 : w.fp;
