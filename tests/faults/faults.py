@@ -7,7 +7,7 @@ the checker from when to when, so that gaps can be judged. Faults of different t
 import random
 
 from harness.env import scaled
-from world import LOOK
+from world import LOOK, fire
 
 
 class Faults:
@@ -26,6 +26,8 @@ class Faults:
         self.kinds = self._choose(profile.faults, profile.essential)
         for kind in self.kinds:
             self._schedule(kind)
+        if profile.sentinel:
+            self.follow_master()
 
     def _choose(self, faults, essential):
         """Each round leaves some kinds out, so that what remains can be judged more sharply."""
@@ -96,7 +98,7 @@ class Faults:
         if not self._free_redis():
             return
         release = self._take("redis", "CLIENT KILL", "redis")
-        self.world.redis.fire(self.loop, "CLIENT", "KILL", "TYPE", "pubsub")
+        fire(self.loop, self.world.redis.path, "CLIENT", "KILL", "TYPE", "pubsub")
         self.loop.after(0.05, release)
 
     def client_pause(self):
@@ -104,8 +106,39 @@ class Faults:
             return
         release = self._take("redis", "CLIENT PAUSE", "redis")
         ms = int(self.rng.choice((200, 500, 2000)) * self.rng.uniform(0.7, 1.2))
-        self.world.redis.fire(self.loop, "CLIENT", "PAUSE", str(ms), "ALL")
+        fire(self.loop, self.world.redis.path, "CLIENT", "PAUSE", str(ms), "ALL")
         self.loop.after(ms / 1000, release)
+
+    def failover(self):
+        """The master is killed; the Sentinels choose another; the old one comes back."""
+        if not self._free_redis():
+            return
+        release = self._take("redis", "failover", "redis")
+        old = self.world.redis.kill_master()
+        self.loop.after(0.3, lambda: self._await_master(old, release, scaled(30)))
+
+    def _await_master(self, old, release, left):
+        """First a new master, then all others behind it."""
+        redis = self.world.redis
+        redis.look()
+        if redis.master is old:
+            redis.master = None
+        if redis.master is not None and old.process.poll() is not None:
+            old.start()
+        if redis.settled():
+            release()
+        elif left <= 0:
+            self.checker.fail("Sentinel", None, "the failover does not end", [])
+            release()
+        else:
+            self.loop.after(0.2, lambda: self._await_master(old, release, left - 0.2))
+
+    def follow_master(self):
+        """Sentinels that are short of time fail over again of themselves."""
+        if "redis" not in self.busy and self.world.redis.look():
+            self.stats["failovers of themselves"] += 1
+            self.checker.disturb("redis", self.checker.now() - 3, self.checker.now())
+        self.loop.after(0.25, self.follow_master)
 
     def network_cut(self):
         if "network" in self.busy:

@@ -12,7 +12,7 @@ from faults import Faults
 from loop import Loop
 from profiles import CHANNELS, MESSAGE_BYTES
 from publisher import Publisher
-from world import Balancer, Broker, Network, Redis, World, wait_until
+from world import Balancer, Broker, Failover, Network, Redis, World, wait_until
 
 SAMPLE = 0.5   # seconds between two looks at the memory
 FINALES = 3    # how often the last messages may be followed by others
@@ -57,11 +57,9 @@ class Round:
             if why:
                 raise Skipped(f"no network namespace: {why}")
         bind = (world.network.host, "127.0.0.1") if world.network else ("127.0.0.1",)
-        world.redis = Redis(world.folder, world.ports, bind)
+        world.redis = Failover() if profile.sentinel else Redis(world.folder, world.ports, bind)
         world.redis.start()
-        if not wait_until(lambda: "eady to accept" in world.redis.log(), 10):
-            raise AssertionError("redis-server does not start:\n" + world.redis.log())
-        sets = profile.sets(rng)
+        sets = {**profile.sets(rng), **world.redis.settings}
         if "admin" in settings.keys:
             sets["admin"] = None
         for n in range(rng.randint(*profile.instances)):
@@ -71,7 +69,7 @@ class Round:
                 listen, prefix = f"127.0.0.1:{world.ports.take()}", ()
             world.brokers.append(Broker(
                 world.folder, f"tickerd{n}", settings.binary, listen,
-                ("--redis", world.redis.url), sets, plant=settings.plant,
+                world.redis.arguments, sets, plant=settings.plant,
                 workers=rng.choice((1, 1, 2, 3)), prefix=prefix))
         if getattr(profile, "haproxy", False):
             world.balancer = Balancer(world.folder, world.ports, world.brokers)
@@ -129,7 +127,7 @@ class Round:
     def _fill(self):
         rng, settings = self.rng, self.settings
         self.publisher = Publisher(
-            self.loop, self.checker, self.world.redis.path,
+            self.loop, self.checker, self.world.redis,
             self.profile.traffic(rng, settings.scale), rng.random(), MESSAGE_BYTES)
         for kind in self.profile.clients(rng, settings.clients):
             judge = Judge(self.checker, kind.name, kind.channels)

@@ -40,6 +40,7 @@ class Profile:
     essential = ()     # faults that no round leaves out
     instances = (1, 1)
     listen = "tcp"
+    sentinel = False
     split = True       # long runs in rounds
     flat_memory = False
     slow_share = 0.1   # of the clients
@@ -204,8 +205,8 @@ class Hops(Instances):
 
 
 class InstancesStalls(InstancesSlow):
-    """Not part of `mixed`: what a hub reads after a stall is stamped with the time before it, so
-    that a position of another instance from within that time lies behind what it has not seen."""
+    """What a hub reads after a stall is stamped with the time before it; a position of another
+    instance from within that time must not lie behind what it has not seen."""
 
     name = "instances-stalls"
     about = "the same with brokers that sleep for longer than resume.window"
@@ -230,20 +231,17 @@ class Netns(Profile):
 
 
 class Sentinel(Profile):
-    """The slot for failover: a master, a replica and three sentinels, the master killed. To be
-    filled with the cluster that tests/integration/harness/sentinel.py starts: the publisher has to
-    follow the master, and `redis` of the world becomes that cluster. A message that the old master
-    took but the new one never saw counts as `maybe`."""
-
     name = "sentinel"
-    about = "failover by Redis Sentinel"
-    rules = {"evicted": True}
-    faults = {"failover": 15}
+    about = "failover by Redis Sentinel: the master killed again and again"
+    rules = {"evicted": True, "slack_after": 6}
+    faults = {"failover": 12, "client_kill": 10, "broker_term": 20, "broker_sleep": 15}
+    essential = ("failover",)
+    sentinel = True
 
     def unavailable(self, keys):
         if not {"redis.sentinels", "redis.master"} <= keys:
             return "this binary does not know redis.sentinels"
-        return "the world of this profile is still to be built"
+        return None
 
 
 class Steady(Profile):
@@ -264,4 +262,4 @@ PROFILES = {p.name: p() for p in (
     InstancesStalls, Netns, Sentinel, Steady)}
 # What a run without --profile draws from; steady wants a run of its own.
 MIXED = ["single", "single-demand", "slow", "restart", "instances", "netns", "single",
-         "instances-slow", "slow", "policies", "hops", "state", "sentinel"]
+         "instances-slow", "slow", "policies", "hops", "state", "sentinel", "instances-stalls"]

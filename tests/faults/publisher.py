@@ -12,6 +12,8 @@ from messages import payload_of
 TICK = 0.01
 OUTSTANDING_MAX = 4000
 SLOW_ANSWER = 0.3
+STRAY_SECONDS = 3.0  # how long a former master may be published to
+STRAY_MAX = 5000
 
 
 class Traffic:
@@ -31,10 +33,12 @@ class Traffic:
 
 
 class Publisher:
-    def __init__(self, loop, checker, path, traffic, seed, limit, prefix=b"sse:"):
+    """`redis.path` is where to publish; None while nobody knows."""
+
+    def __init__(self, loop, checker, redis, traffic, seed, limit, prefix=b"sse:"):
         self.loop = loop
         self.checker = checker
-        self.path = path
+        self.redis = redis
         self.traffic = traffic
         self.rng = random.Random(seed)
         self.limit = limit  # limits.message_bytes
@@ -44,6 +48,8 @@ class Publisher:
         self.out = b""
         self.tail = b""
         self.waiting = collections.deque()  # (ledger, number, sent at)
+        self.recent = collections.deque(maxlen=STRAY_MAX)  # the same, answered
+        self.path = None  # of the connection
         self.published = 0
         self.unknown = 0
         self.slow_since = None
@@ -58,8 +64,12 @@ class Publisher:
     def connect(self):
         if self.closed:
             return
+        if self.redis.path is None:
+            self.loop.after(0.02, self.connect)
+            return
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.setblocking(False)
+        self.path = self.redis.path
         try:
             self.sock.connect(self.path)
             self.sock.send(b"PING\r\n")
@@ -85,6 +95,15 @@ class Publisher:
         self.waiting.clear()
         self.loop.after(0.02, self.connect)
 
+    def _forget_strays(self):
+        """The master is another one, although the old one lives: that may have taken messages when it was none any
+        more, and nobody listened."""
+        now = time.time()
+        for ledger, number, at in self.recent:
+            if now - at < STRAY_SECONDS:
+                ledger.maybe.add(number)
+        self.recent.clear()
+
     def event(self, events):
         if events & ~WRITE:
             self.read()
@@ -109,6 +128,7 @@ class Publisher:
             elif line.startswith(b":") and self.waiting:
                 ledger, number, at = self.waiting.popleft()
                 ledger.answered = number
+                self.recent.append((ledger, number, at))
                 self._watch_delay(at)
             else:  # -LOADING and the like: as good as no connection
                 self.lost()
@@ -138,6 +158,10 @@ class Publisher:
         if self.closed:
             return
         self.loop.after(TICK, self.tick)
+        if self.ready and self.path != self.redis.path:
+            if self.redis.path is not None:
+                self._forget_strays()
+            self.lost()
         now = time.monotonic()
         # Not all that was owed: whoever judges must keep up with what is published.
         passed = min(now - self.last_tick, 2 * TICK)

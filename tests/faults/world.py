@@ -14,6 +14,7 @@ import time
 
 from harness.env import child_environment
 from harness.proc import end, rss_kib, spawn
+from harness.sentinel import Sentinels
 
 _REPORT = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:|"
                      r"stack smashing|Assertion .* failed")
@@ -107,21 +108,80 @@ class Redis(Process):
         self.argv = ["redis-server", "--port", self.port, "--bind", *bind, "--unixsocket",
                      self.path, "--save", "", "--appendonly", "no", "--dir", folder,
                      "--protected-mode", "no"]
-        self.url = f"redis://{bind[0]}:{self.port}"
+        self.arguments = ("--redis", f"redis://{bind[0]}:{self.port}")  # of a daemon
+        self.settings = {}
 
     def start(self):
         self.launch(self.argv)
+        if not wait_until(lambda: "eady to accept" in self.log(), 10):
+            raise AssertionError("redis-server does not start:\n" + self.log())
 
-    def fire(self, loop, *words):
-        """Send a command on a connection of its own, and never mind the answer."""
-        sock = socket.socket(socket.AF_UNIX)
-        sock.setblocking(False)
+
+class Failover:
+    """In the place of a Redis: a master with two replicas, and three Sentinels. `path` is the
+    master's, None while there is none."""
+
+    arguments = ()
+
+    def __init__(self):
+        self.servers = self.master = None
+
+    def start(self):
+        self.servers = Sentinels()
+        self.master = self.servers.servers[0]
+        self.settings = self.servers.settings
+
+    @property
+    def path(self):
+        return self.master.path if self.master else None
+
+    def kill_master(self):
+        """Returns the server, to be started again."""
+        old, self.master = self.master, None
+        old.kill()
+        return old
+
+    @staticmethod
+    def _role(server):
+        """What the server says of itself: "master", "connected" to one, or anything else."""
         try:
-            sock.connect(self.path)
-            sock.send(" ".join(words).encode() + b"\r\n")
+            client = server.client()
+            try:
+                role = client.command("ROLE")
+            finally:
+                client.close()
         except OSError:
-            pass
-        loop.after(1, sock.close)
+            return "away"
+        return "master" if role[0] == b"master" else role[3].decode()
+
+    def look(self):
+        """Follow the Sentinels; whether there is another master than before, which knows it."""
+        found = self.servers.master()
+        if found is None or found is self.master or self._role(found) != "master":
+            return False
+        self.master = found
+        return True
+
+    def settled(self):
+        """Whether all others follow the master, so that the next failover will find it easy."""
+        return self.master is not None and all(
+            self._role(s) == "connected" for s in self.servers.servers if s is not self.master)
+
+    def close(self):
+        if self.servers is not None:
+            self.servers.stop()
+
+
+def fire(loop, path, *words):
+    """Send Redis a command on a connection of its own, and never mind the answer."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    try:
+        sock.connect(path)
+        sock.send(" ".join(words).encode() + b"\r\n")
+    except OSError:
+        pass
+    loop.after(1, sock.close)
 
 
 class Broker(Process):
