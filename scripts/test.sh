@@ -160,7 +160,7 @@ torture() {
         "$PWD/build/asan-plants/tickerd" '' 1
     heading 'torture (AddressSanitizer, UndefinedBehaviorSanitizer)'
     counted torture timeout 600 tests/faults/torture --binary build/asan/tickerd \
-        --minutes 1.35 --round-seconds 9 --seed 387
+        --minutes 2 --round-seconds 9 --seed 387
 }
 
 browser() {

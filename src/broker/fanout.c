@@ -58,8 +58,8 @@ uint32_t fanout_retry_ms(struct fanout *f, uint64_t now_us)
     uint64_t low = retry > jitter ? retry - jitter : 0;
     uint64_t ms = low + next_random(f) % (retry + jitter - low + 1);
     uint64_t end = f->drain_start_us + f->config->drain_timeout_ms * US_PER_MS;
-    if (f->draining && end > now_us)
-        ms += (end - now_us) / US_PER_MS;
+    if (f->draining)
+        ms += (end > now_us ? end - now_us : FANOUT_GRACE_US) / US_PER_MS;
     return (uint32_t)(ms == 0 ? 1 : ms);
 }
 

@@ -20,7 +20,14 @@ const char *resume_text(enum resume_kind kind)
     return "gap";
 }
 
-/* Whether a ring has a hole in (from, to]. */
+/* An oversize message is one at every instance, and was sent by none: no id names it. */
+static bool hides_nothing(const struct entry *e)
+{
+    return e->u.hole->reason == GAP_OVERSIZE && e->u.hole->first == entry_seq(e);
+}
+
+/* Whether a ring has a hole in (from, to] in which an event may be missing that another instance
+ * has sent. */
 static bool hole_between(const struct ring *r, uint64_t from, uint64_t to)
 {
     if (ring_newest_hole(r) <= from)
@@ -29,7 +36,7 @@ static bool hole_between(const struct ring *r, uint64_t from, uint64_t to)
         const struct entry *e = ring_at(r, i);
         if (entry_seq(e) > to)
             return false;
-        if (entry_is_hole(e))
+        if (entry_is_hole(e) && !hides_nothing(e))
             return true;
     }
     return false;

@@ -18,9 +18,6 @@ enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
 
 enum { NOTES_US = 2 * US_PER_MS, NOTES_CHECK = 256, DRAIN_TURNS = 100 };
 
-/* After drain.timeout, how long the last bytes may take to get out. */
-enum { DRAIN_GRACE_US = 3 * US_PER_S };
-
 struct worker {
     struct worker_options options;
     uv_loop_t loop;
@@ -121,7 +118,7 @@ static void check_drained(struct worker *w, uint64_t now)
 {
     if (!w->fanout.draining || w->stopping)
         return;
-    uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + DRAIN_GRACE_US;
+    uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + FANOUT_GRACE_US;
     bool late = now - w->fanout.drain_start_us > span;
     atomic_store(&w->drained, late || !http1_busy(&w->public.http));
 }

@@ -9,6 +9,9 @@
 #include "tickerd/broker/replica.h"
 #include "tickerd/wire/config.h"
 
+/* How long after drain.timeout those who take nothing may keep a worker from ending. */
+#define FANOUT_GRACE_US ((uint64_t)3000000)
+
 struct fanout {
     struct replica replica;
     struct batch batch;
