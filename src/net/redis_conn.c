@@ -7,20 +7,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "redis_names.h"
 #include "redis_tls_engine.h"
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 
-/* What libuv holds on to lives in objects of their own, one per socket (struct stream) and one per
- * look-up (struct lookup). To let go of one is to take away its `owner` and to close or cancel it:
- * it then frees itself in its last call-back. The connection itself never has to wait. */
+/* What libuv holds on to lives in an object of its own, one per socket (struct stream). To let go
+ * of it is to take away its `owner` and to close it: it then frees itself in its last call-back.
+ * The connection itself never has to wait. */
 
 enum { READ_MAX = 64 * 1024, OUT_KEEP = 64 * 1024, LIST_MAX = 16, LAST_WORDS_MS = 100 };
-
-enum { SHELF_MAX = 16 };
-
-/* An answer of the resolver that nobody waited for is of use for so long. */
-#define SHELF_LIFE_US ((uint64_t)60 * US_PER_S)
 
 /* Answers that TLS itself owes a server that does not read them, at most. */
 enum { ANSWERS_MAX = 256 * 1024 };
@@ -45,17 +41,6 @@ struct stream {
     int open_handles;
 };
 
-struct lookup {
-    struct redis_conn *owner; /* NULL: let go */
-    struct lookup *next;      /* on the shelf */
-    struct addr addr;         /* whose it is */
-    uint64_t done_us;
-    uv_getaddrinfo_t request;
-    bool done;
-    int status;
-    char port[8];
-};
-
 struct redis_conn {
     uv_loop_t *loop;
     const struct redis_tls *tls;
@@ -64,8 +49,7 @@ struct redis_conn {
     void *owner;
     bool opening;
     struct stream *stream; /* the socket that is connecting or connected; may be NULL */
-    struct lookup *lookup; /* running, or done but not used yet; may be NULL */
-    struct lookup *shelf;  /* the same for other addresses, while this one is tried */
+    struct redis_names *names;
     struct sockaddr_storage list[LIST_MAX];
     size_t listed, tried; /* addresses of this attempt */
     size_t start;         /* the index that is tried first */
@@ -408,66 +392,29 @@ static void list_addresses(struct redis_conn *c, const struct addrinfo *found)
     c->start = c->listed > 0 ? c->start % c->listed : 0;
 }
 
-static void use_lookup(struct redis_conn *c)
+/* Nobody waits during a back-off, or after having been pointed elsewhere. */
+static bool on_found(void *owner, const struct addr *addr, int status, const struct addrinfo *found)
 {
-    struct lookup *l = c->lookup;
-    c->lookup = NULL;
+    struct redis_conn *c = owner;
+    if (!c->opening || c->stream != NULL || !addr_equal(&c->addr, addr))
+        return false;
     (void)snprintf(c->why, sizeof c->why, "cannot find the address of %s: %s", c->addr.host,
-                   l->status != 0 ? uv_strerror(l->status) : "it has none");
-    list_addresses(c, l->status == 0 ? l->request.addrinfo : NULL);
-    uv_freeaddrinfo(l->request.addrinfo);
-    free(l);
+                   status != 0 ? uv_strerror(status) : "it has none");
+    list_addresses(c, status == 0 ? found : NULL);
     if (connect_next(c) != ERR_OK)
         c->events->on_lost(c->owner, c->why);
+    return true;
 }
 
-static void unshelve(struct redis_conn *c, struct lookup *l)
+static int open_name(struct redis_conn *c)
 {
-    struct lookup **at = c->lookup == l ? &c->lookup : &c->shelf;
-    while (*at != l)
-        at = &(*at)->next;
-    *at = l->next;
-    l->next = NULL;
-}
-
-static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
-{
-    struct lookup *l = request->data;
-    l->done = true;
-    l->done_us = clock_mono_us();
-    l->status = status;
-    if (l->owner == NULL) {
-        uv_freeaddrinfo(found);
-        free(l);
-        return;
-    }
-    /* Nobody waits during a back-off; an answer is kept for the next attempt, a failure is not. */
-    if (l->owner->opening && l->owner->lookup == l) {
-        use_lookup(l->owner);
-    } else if (status != 0) {
-        unshelve(l->owner, l);
-        free(l);
-    }
-}
-
-static int look_up(struct redis_conn *c)
-{
-    struct lookup *l = calloc(1, sizeof *l);
-    if (l == NULL)
-        return ERR_NOMEM;
-    l->owner = c;
-    l->addr = c->addr;
-    l->request.data = l;
-    (void)snprintf(l->port, sizeof l->port, "%u", (unsigned)c->addr.port);
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    int rc = uv_getaddrinfo(c->loop, &l->request, on_looked_up, c->addr.host, l->port, &hints);
-    if (rc != 0) {
-        free(l);
-        return rc == UV_ENOMEM ? ERR_NOMEM : ERR_INVALID;
-    }
-    c->lookup = l;
-    return ERR_OK;
+    struct addrinfo *found;
+    int rc = redis_names_ask(c->names, &c->addr, &found);
+    if (rc != ERR_OK)
+        return rc == ERR_AGAIN ? ERR_OK : rc; /* on_found will be called */
+    list_addresses(c, found);
+    uv_freeaddrinfo(found);
+    return connect_next(c);
 }
 
 /* A literal address needs no thread of the pool, where a hanging resolver may be in the way. */
@@ -502,18 +449,12 @@ struct redis_conn *redis_conn_create(uv_loop_t *loop, const struct redis_tls *tl
     c->addr = *addr;
     c->events = events;
     c->owner = owner;
-    return c;
-}
-
-static void lookup_drop(struct lookup *l)
-{
-    if (l != NULL && l->done) {
-        uv_freeaddrinfo(l->request.addrinfo);
-        free(l);
-    } else if (l != NULL) {
-        l->owner = NULL;
-        (void)uv_cancel((uv_req_t *)&l->request);
+    c->names = redis_names_create(loop, on_found, c);
+    if (c->names == NULL) {
+        free(c);
+        return NULL;
     }
+    return c;
 }
 
 void redis_conn_destroy(struct redis_conn *c)
@@ -521,48 +462,17 @@ void redis_conn_destroy(struct redis_conn *c)
     if (c == NULL)
         return;
     redis_conn_close(c);
-    lookup_drop(c->lookup);
-    for (struct lookup *l; (l = c->shelf) != NULL; lookup_drop(l))
-        c->shelf = l->next;
+    redis_names_destroy(c->names);
     free(c);
-}
-
-/* Who answers with ever new names must not make us look up ever more of them. */
-static void trim_shelf(struct redis_conn *c)
-{
-    struct lookup **at = &c->shelf;
-    for (int kept = 0; *at != NULL && kept < SHELF_MAX; kept++)
-        at = &(*at)->next;
-    struct lookup *l = *at;
-    if (l == NULL)
-        return;
-    *at = NULL; /* one at a time is put there */
-    lookup_drop(l);
 }
 
 void redis_conn_point(struct redis_conn *c, const struct redis_tls *tls, const struct addr *addr)
 {
     c->tls = tls;
     if (addr_equal(&c->addr, addr))
-        return; /* what is known of it stays: see redis_conn_open */
-    struct lookup *l = c->lookup;
-    if (l != NULL) { /* a slow resolver must be faster than several attempts only */
-        l->next = c->shelf;
-        c->shelf = l;
-        c->lookup = NULL;
-        trim_shelf(c);
-    }
+        return;
     c->addr = *addr;
     c->start = 0;
-    for (l = c->shelf; l != NULL && !addr_equal(&l->addr, addr);)
-        l = l->next;
-    if (l == NULL)
-        return;
-    unshelve(c, l);
-    if (l->done && clock_mono_us() - l->done_us > SHELF_LIFE_US)
-        lookup_drop(l);
-    else
-        c->lookup = l;
 }
 
 int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why)
@@ -576,14 +486,8 @@ int redis_conn_open(struct redis_conn *c, uint32_t timeout_ms, const char **why)
         rc = open_unix(c);
     } else if (read_literal(c)) {
         rc = connect_next(c);
-    } else if (c->lookup != NULL && c->lookup->done) {
-        list_addresses(c, c->lookup->request.addrinfo);
-        uv_freeaddrinfo(c->lookup->request.addrinfo);
-        free(c->lookup);
-        c->lookup = NULL;
-        rc = connect_next(c);
-    } else if (c->lookup == NULL) {
-        rc = look_up(c);
+    } else {
+        rc = open_name(c);
     }
     if (rc != ERR_OK) {
         *why = c->why[0] != '\0' ? c->why : err_text(rc);

@@ -36,16 +36,26 @@ static const char *last_id(const struct world_client *c)
     return world_event(c, c->transport.decoder.count - 1)->last_event_id.p;
 }
 
+struct id {
+    char text[64];
+};
+
+/* The client goes, if it has not been sent away; what it would come back with. */
+static struct id leave(struct world_client *c)
+{
+    struct id id;
+    (void)snprintf(id.text, sizeof id.text, "%s", last_id(c));
+    if (c->transport.closes == 0)
+        world_disconnect(c);
+    else
+        fake_transport_finish(&c->transport);
+    return id;
+}
+
 static void come_back(struct world *w, struct world_client *c, const char *url)
 {
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(c));
-    if (c->transport.closes == 0) {
-        world_disconnect(c);
-    } else {
-        fake_transport_finish(&c->transport);
-    }
-    world_connect(w, 0, c, url, id);
+    struct id id = leave(c);
+    world_connect(w, 0, c, url, id.text);
     world_settle(w);
 }
 
@@ -111,11 +121,9 @@ static void test_a_resume_brings_the_newest(void **state)
     struct world_client c;
     world_open(&w, latest, &c, "/events/price");
     deliver_numbers(&w, "price", 1, 1);
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_numbers(&w, "price", 2, 9); /* its history holds the last three */
-    world_connect(&w, 0, &c, "/events/price", id);
+    world_connect(&w, 0, &c, "/events/price", id.text);
     world_settle(&w);
     world_expect(&c, "open continued | 9");
     deliver_numbers(&w, "price", 10, 10);
@@ -132,13 +140,11 @@ static void test_a_pattern_resumes_with_the_newest_of_each(void **state)
     struct world w;
     struct world_client c;
     world_open(&w, latest, &c, "/events?pattern=*");
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_numbers(&w, "price.a", 1, 5);
     deliver_numbers(&w, "price.b", 11, 15);
     deliver_numbers(&w, "log", 21, 22);
-    world_connect(&w, 0, &c, "/events?pattern=*", id);
+    world_connect(&w, 0, &c, "/events?pattern=*", id.text);
     world_settle(&w);
     world_expect(&c, "open continued | 5 | 15 | 21 | 22");
     world_disconnect(&c);
@@ -169,12 +175,10 @@ static void test_without_the_newest_there_is_a_gap(void **state)
     struct world_client c;
     world_open(&w, settings, &c, "/events/a");
     deliver_numbers(&w, "a", 1, 1);
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_numbers(&w, "a", 2, 4);
     world_sleep(&w, 10 * WORLD_SECOND);
-    world_connect(&w, 0, &c, "/events/a", id);
+    world_connect(&w, 0, &c, "/events/a", id.text);
     world_settle(&w);
     world_expect(&c, "open gap | gap a evicted");
     world_disconnect(&c);
@@ -191,12 +195,10 @@ static void test_no_gap_is_promised_that_does_not_come(void **state)
     struct world_client c;
     world_open(&w, settings, &c, "/events/a");
     deliver_numbers(&w, "a", 1, 1);
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_oversize(&w, "a");
     deliver_numbers(&w, "a", 2, 5);
-    world_connect(&w, 0, &c, "/events/a", id);
+    world_connect(&w, 0, &c, "/events/a", id.text);
     world_settle(&w);
     world_expect(&c, "open continued | 5");
     world_disconnect(&c);
@@ -212,13 +214,11 @@ static void test_an_expired_event_is_not_missed_once_there_is_a_newer(void **sta
     struct world_client c;
     world_open(&w, settings, &c, "/events/a");
     deliver_numbers(&w, "a", 1, 1);
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_numbers(&w, "a", 2, 2);
     world_sleep(&w, 10 * WORLD_SECOND);
     deliver_numbers(&w, "a", 3, 3);
-    world_connect(&w, 0, &c, "/events/a", id);
+    world_connect(&w, 0, &c, "/events/a", id.text);
     world_settle(&w);
     world_expect(&c, "open continued | 3");
     world_disconnect(&c);
@@ -384,16 +384,14 @@ static void test_a_pattern_is_told_of_each_channel(void **state)
     struct world w;
     struct world_client c;
     world_open(&w, short_history, &c, "/events?pattern=*");
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     world_sleep(&w, 10 * WORLD_SECOND); /* the view is gone, and will be asked for again */
     deliver_numbers(&w, "calm", 1, 1);
     deliver_numbers(&w, "busy1", 1, 4);
     deliver_numbers(&w, "calm", 2, 2);
     deliver_numbers(&w, "busy2", 11, 15);
     deliver_numbers(&w, "calm", 3, 3);
-    world_connect(&w, 0, &c, "/events?pattern=*", id);
+    world_connect(&w, 0, &c, "/events?pattern=*", id.text);
     world_settle(&w);
     world_expect(&c,
                  "open gap | gap busy1 evicted | gap busy2 evicted | 1 | 3 | 4 | 2 | 14 | 15 | 3");
@@ -409,13 +407,11 @@ static void test_what_was_told_last_is_not_told_to_who_comes_back(void **state)
     struct world w;
     struct world_client c;
     world_open(&w, settings, &c, "/events?channel=a&channel=b");
-    char id[64];
-    (void)snprintf(id, sizeof id, "%s", last_id(&c));
-    world_disconnect(&c);
+    struct id id = leave(&c);
     deliver_numbers(&w, "a", 1, 3);
     deliver_numbers(&w, "b", 1, 3);
     world_sleep(&w, 10 * WORLD_SECOND);
-    world_connect(&w, 0, &c, "/events?channel=a&channel=b", id);
+    world_connect(&w, 0, &c, "/events?channel=a&channel=b", id.text);
     world_settle(&w);
     world_expect(&c, "open gap | gap a evicted | gap b evicted");
     come_back(&w, &c, "/events?channel=a&channel=b");
