@@ -10,6 +10,12 @@ enum { TICK_US = 250 * US_PER_MS, DRAIN_TICK_US = 20 * US_PER_MS };
 /* How many of those who wait for an event are looked at in one turn. */
 enum { BEHIND_BATCH = 256 };
 
+/* An unanswered PING may be as old as the one and the other. */
+static uint64_t patience_us(const struct config *c)
+{
+    return (c->redis.ping_interval_ms + c->redis.ping_timeout_ms) * US_PER_MS;
+}
+
 int fanout_init(struct fanout *f, const struct config *config, struct frame_stats *stats,
                 struct metrics *metrics, const struct replica_events *events, void *ctx,
                 uint64_t seed)
@@ -26,7 +32,7 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
         f->may_cut = f->may_cut || config->rules[i].slow == SLOW_DISCONNECT;
     if (batch_init(&f->batch, stats) != ERR_OK)
         return ERR_NOMEM;
-    if (replica_init(&f->replica, events, ctx) != ERR_OK) {
+    if (replica_init(&f->replica, events, ctx, patience_us(config)) != ERR_OK) {
         batch_finish(&f->batch);
         return ERR_NOMEM;
     }

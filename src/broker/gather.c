@@ -147,12 +147,13 @@ static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, cons
         g->to = seq;
 }
 
-/* The source works, but has not confirmed this subscription, though its clients have been let in:
- * it may be refused. Whatever is published there is lost until it is, and other subscriptions'
- * events would carry the client beyond that. */
+/* The source works, but has not confirmed this subscription yet, though its clients have been let
+ * in. Whatever is published there is lost until it is, and other subscriptions' events would carry
+ * the client beyond that. One that is refused is another matter: it has been told, and will be
+ * again once it is granted; in between that would only be noise. */
 static bool unheard(const struct replica *r, const struct view *v)
 {
-    return r->upstream && !v->live;
+    return r->upstream && !v->live && r->head <= v->unconfirmed + r->patience;
 }
 
 /* What goes on being missed, up to now. */

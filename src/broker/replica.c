@@ -70,9 +70,11 @@ static void free_view(struct replica *r, struct view *v)
     view_destroy(v);
 }
 
-int replica_init(struct replica *r, const struct replica_events *events, void *ctx)
+int replica_init(struct replica *r, const struct replica_events *events, void *ctx,
+                 uint64_t patience)
 {
     memset(r, 0, sizeof *r);
+    r->patience = patience;
     strmap_init(&r->channels);
     strmap_init(&r->patterns);
     list_init(&r->dirty);
@@ -253,6 +255,8 @@ static void apply_to_view(struct replica *r, struct note *n)
     else
         view_apply(v, n, HOLE_COUNTED | r->evictions);
     replica_reached(r, ring_head(&v->ring)); /* an answer may say more than its head */
+    if ((n->kind == NOTE_RESET || n->kind == NOTE_LIVE) && !v->live)
+        v->unconfirmed = r->head;
     if (!was_ready && view_ready(v))
         r->events->ready(r->ctx, v);
     if (n->kind != NOTE_EVICT && n->kind != NOTE_LIVE && list_empty(&v->dirty))
@@ -298,6 +302,15 @@ static void set_all_live(struct replica *r, bool live)
     }
 }
 
+/* The source is back: what it has not confirmed with that, it may yet. */
+static void wait_for_the_rest(struct replica *r)
+{
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        if (r->slots[i].view != NULL)
+            r->slots[i].view->unconfirmed = r->head;
+    }
+}
+
 void replica_apply(struct replica *r, struct note *n)
 {
     switch ((enum note_kind)n->kind) {
@@ -306,7 +319,9 @@ void replica_apply(struct replica *r, struct note *n)
         r->upstream = n->arg != UPSTREAM_DOWN;
         if (!r->upstream)
             r->outage = n->seq;
-        if (n->arg != UPSTREAM_UP)
+        if (n->arg == UPSTREAM_UP)
+            wait_for_the_rest(r);
+        else
             set_all_live(r, n->arg == UPSTREAM_ALL);
         break;
     case NOTE_TIMELINE: /* the first part of the answer */

@@ -122,7 +122,7 @@ void rig_init(struct rig *g)
 {
     memset(g, 0, sizeof *g);
     g->accept = SIZE_MAX;
-    if (replica_init(&g->replica, &rig_events, g) != ERR_OK)
+    if (replica_init(&g->replica, &rig_events, g, 5000000) != ERR_OK)
         abort();
     replica_pump(&g->replica);
     struct timeline t = make_timeline();

@@ -22,6 +22,7 @@ enum {
     PING_INTERVAL_MS = 400,
     PING_TIMEOUT_MS = 600,
     LAG_MS = PING_INTERVAL_MS + PING_TIMEOUT_MS,
+    ANSWER_MS = LAG_MS / 3,
     SLICE_MS = 50,   /* nobody is served later than this after its time */
     TURN_MS = 200,   /* a hub's timer */
     STALL_MS = 1600, /* a stall and the hold behind it */
@@ -403,6 +404,14 @@ static void keep_time(struct cluster *s, struct cluster_instance *i)
     bool woken = i->stalled != 0;
     i->stalled = 0;
     i->woken = woken ? s->time : i->woken;
+    /* Redis answers in order: what it takes longer for than for a PING is a connection that is
+     * given up. */
+    if (i->asking == 0 && !list_empty(&w->source.commands))
+        i->asking = s->time;
+    if (woken || (i->asking != 0 && s->time - i->asking >= ANSWER_MS * MS))
+        (void)fake_source_serve(&w->source, SIZE_MAX);
+    if (list_empty(&w->source.commands))
+        i->asking = 0;
     if (woken || s->time - i->turned >= TURN_MS * MS) {
         world_hub_tick(w);
         i->turned = s->time;

@@ -31,6 +31,7 @@ struct cluster_instance {
     uint64_t waiting; /* since when something is under way; 0: nothing is */
     uint64_t turned;  /* when the hub last had a turn */
     uint64_t woken;   /* when the last stall ended */
+    uint64_t asking;  /* since when Redis owes it an answer; 0: it does not */
     uint64_t stalled; /* until then nobody has; 0: not stalled */
     uint32_t steps;   /* of the wall clock in this run */
 };

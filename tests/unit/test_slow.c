@@ -463,6 +463,33 @@ static void test_a_hole_at_the_place_of_an_event(void **state)
     world_finish(&w);
 }
 
+/* While a subscription may yet be confirmed, each event of another is behind a gap; one that is
+ * refused is told of no more, until it is granted. */
+static void test_a_refused_subscription_makes_no_noise(void **state)
+{
+    (void)state;
+    const char *settings[] = {"redis.mode=on-demand", NULL};
+    struct world w;
+    struct world_client c;
+    world_start(&w, settings);
+    w.source.refused = "sse:b";
+    world_connect(&w, 0, &c, "/events?channel=a&channel=b", NULL);
+    world_settle(&w);
+    world_sleep(&w, 3 * WORLD_SECOND + WORLD_SECOND / 2); /* it is let in without Redis' word */
+    deliver_numbers(&w, "a", 1, 1);
+    world_expect(&c, "open new | gap b upstream | 1");
+    world_sleep(&w, 3 * WORLD_SECOND);
+    deliver_numbers(&w, "a", 2, 4);
+    world_expect(&c, "open new | gap b upstream | 1 | 2 | 3 | 4");
+    w.source.refused = NULL;
+    fake_source_retry(&w.source);
+    world_settle(&w);
+    deliver_numbers(&w, "b", 5, 5);
+    world_expect(&c, "open new | gap b upstream | 1 | 2 | 3 | 4 | gap b upstream | 5");
+    world_disconnect(&c);
+    world_finish(&w);
+}
+
 int main(void)
 {
     log_setup(LOG_ERROR, LOG_TEXT);
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_what_has_been_received_is_not_held_against_a_client),
         cmocka_unit_test(test_what_was_told_last_is_not_told_to_who_comes_back),
         cmocka_unit_test(test_a_hole_at_the_place_of_an_event),
+        cmocka_unit_test(test_a_refused_subscription_makes_no_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

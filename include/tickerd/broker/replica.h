@@ -47,12 +47,16 @@ struct replica {
     uint64_t outage; /* the last message before it was last lost; 0: it has never been live */
     bool resync;     /* NOTE_RESYNC is to be sent before anything else */
     bool deaf;       /* and has not been answered: what the hub says is dropped until then */
+    /* A subscription that is not confirmed in so many us is refused: the source answers in order,
+     * and one that does not answer at all is given up before that. */
+    uint64_t patience;
     const struct replica_events *events;
     void *ctx;
 };
 
 /* Make a replica that has only the marks view, and ask for it. ERR_NOMEM: nothing to finish. */
-int replica_init(struct replica *r, const struct replica_events *events, void *ctx);
+int replica_init(struct replica *r, const struct replica_events *events, void *ctx,
+                 uint64_t patience);
 void replica_finish(struct replica *r);
 
 /* Subscribe to a topic's view, which is made and asked for if it is not there yet; fills in

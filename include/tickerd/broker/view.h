@@ -21,10 +21,11 @@ struct view {
     uint32_t id, gen;
     uint32_t publisher_ids; /* frames pushed since the last reset that carry a publisher's id */
     bool pattern;
-    bool asked;   /* an interest was sent and is not answered yet */
-    bool loaded;  /* the hub has answered; what the view says is whole up to the replica's head */
-    bool live;    /* the upstream subscription is confirmed */
-    bool refused; /* the hub has no room for it; its sessions are to be sent away */
+    bool asked;  /* an interest was sent and is not answered yet */
+    bool loaded; /* the hub has answered; what the view says is whole up to the replica's head */
+    bool live;   /* the upstream subscription is confirmed */
+    uint64_t unconfirmed; /* else: the replica's head when it began to wait for that */
+    bool refused;         /* the hub has no room for it; its sessions are to be sent away */
 };
 
 /* One session's subscription to one view. Lives in the session or an array of its. */
