@@ -212,6 +212,8 @@ class Judge:
     def __init__(self, checker, name, channels):
         self.checker = checker
         self.name = name
+        self.nameless = False  # it is not known yet which instance this connection is to
+        self.went_back = None  # the failure it is if that is no other one
         self.states = {c: ChannelState(c) for c in channels}
         self.log = collections.deque(maxlen=LOG_LINES)
         self.last_id = None
@@ -282,6 +284,7 @@ class Judge:
         self._enter(seq, tag)
 
     def _enter(self, seq, tag):
+        went_back, self.went_back, self.nameless = self.went_back, None, False
         if tag != self.tag:
             self.tag = tag
             sent = EVENT_ID(self.sent_id or b"")
@@ -290,7 +293,10 @@ class Judge:
                 self.checker.switches += 1
                 if (sent is None or sent.group(3) == NO_EVENT
                         or not self.checker.calm(int(sent.group(1), 16) / 1e6)):
+                    went_back = None
                     self._rewind()
+        if went_back:
+            self.fail(*went_back)
         self.seq = seq
 
     def _rewind(self):
@@ -313,6 +319,8 @@ class Judge:
             self.fail(None, f"tickerd:open says {resume} to Last-Event-ID {self.sent_id!r}")
         if resume == "continued" and block.id != self.sent_id:
             self.fail(None, f"tickerd:open continues {block.id!r}, not {self.sent_id!r}")
+        self.went_back = None
+        self.nameless = block.id == self.sent_id and self.checker.rules.instances
         if block.id != self.sent_id:
             self._position(block.id)
         elif EVENT_ID(block.id):
@@ -479,7 +487,11 @@ class Judge:
         if st.last is not None and number <= st.last:
             self.checker.duplicates += 1
             if number <= st.at:
-                self.fail(text(st.name), f"message {number} again: {st.at} was seen before")
+                again = (text(st.name), f"message {number} again: {st.at} was seen before")
+                if self.nameless:  # a publisher's id: the next of the broker's own names the instance
+                    self.went_back = self.went_back or again
+                else:
+                    self.fail(*again)
             st.at = number
             self._claims(st, True)  # nothing can be told from it
             return

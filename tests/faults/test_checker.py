@@ -146,6 +146,21 @@ def test_a_switch_may_go_back_once():
     assert story.complaints == [] and story.checker.duplicates == 3
 
 
+@pytest.mark.parametrize("tag", [TAG, OTHER])
+def test_a_publishers_id_does_not_say_which_instance(tag):
+    """The first event after a switch names no instance: judgement waits for one that does."""
+    story = ordinary(instances=True).connect("gap")
+    story.judge.position(b"p:61:2")
+    story.judge.message(b"a", 2)
+    assert story.complaints == []
+    story.tag = tag
+    story.see(b"a", 3)
+    if tag == OTHER:
+        assert story.complaints == []
+    else:
+        refused(story, "message 2 again")
+
+
 def test_a_switch_must_be_exact_in_peace():
     def switch(quiet):
         story = ordinary(instances=True, exact_after=5).break_redis()
