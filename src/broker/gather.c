@@ -67,8 +67,7 @@ static bool add_gap(struct walk *w, const struct gap *gap)
     return true;
 }
 
-/* ---- what a reader is not to see --------------------------------------------------------------
- */
+/* ---- what a reader is not to see ------------------------------------------------------------ */
 
 static bool was_there(const struct hole *h, const struct moment *then)
 {
@@ -116,8 +115,7 @@ static enum gap_reason reason_of(const struct walk *w, const struct hole *h)
     return h->reason == GAP_EVICTED && w->reader->live ? GAP_SLOW : h->reason;
 }
 
-/* ---- losses ahead ------------------------------------------------------------------------------
- */
+/* ---- losses ahead --------------------------------------------------------------------------- */
 
 struct ahead {
     struct gap gaps[AHEAD_MAX];
@@ -252,8 +250,7 @@ static bool announce_ahead(struct walk *w, uint64_t seq)
     return true;
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------
- */
+/* ---- the walk ------------------------------------------------------------------------------- */
 
 /* Whether something older may be missing untold when the client's position becomes this. */
 static bool reaches_over(const struct walk *w, uint64_t seq)

@@ -41,8 +41,7 @@ static void test_each_has_a_text_of_its_own(void **state)
     }
 }
 
-/* ---- what a stream counts is what its client sees ----------------------------------------------
- */
+/* ---- what a stream counts is what its client sees ------------------------------------------- */
 
 struct seen {
     uint64_t events, gaps, bytes;

@@ -365,8 +365,7 @@ static void restarts_without_room(void **state)
     rig_finish(&g);
 }
 
-/* ---- at random, against a hub that keeps interests by (view, gen) ------------------------------
- */
+/* ---- at random, against a hub that keeps interests by (view, gen) --------------------------- */
 
 enum { TOPICS = 8, SUBS = 24, NUMBERS = 64 };
 

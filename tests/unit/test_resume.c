@@ -359,8 +359,7 @@ static void history_of_very_many_channels(void **state)
     finish(&f);
 }
 
-/* ---- own ids at random: exactly once ----------------------------------------------------------
- */
+/* ---- own ids at random: exactly once -------------------------------------------------------- */
 
 /* Whatever was evicted or lost, a client at an own position gets the rest or is told. */
 static void own_ids_at_random(void **state)

@@ -151,8 +151,7 @@ static void world_finish(struct world *w)
     instance_finish(&w->at[1]);
 }
 
-/* ---- what a client is sent ---------------------------------------------------------------------
- */
+/* ---- what a client is sent ------------------------------------------------------------------ */
 
 struct item {
     bool gap;
@@ -207,8 +206,7 @@ static void collect(const struct instance *i, struct batch *b, struct reader *re
     }
 }
 
-/* ---- the properties ----------------------------------------------------------------------------
- */
+/* ---- the properties ------------------------------------------------------------------------- */
 
 struct choice {
     size_t first, count; /* subscriptions */

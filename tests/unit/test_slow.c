@@ -59,8 +59,7 @@ static void come_back(struct world *w, struct world_client *c, const char *url)
     world_settle(w);
 }
 
-/* ---- latest ------------------------------------------------------------------------------------
- */
+/* ---- latest --------------------------------------------------------------------------------- */
 
 static const char *const latest[] = {
     "channels=[{\"match\":\"price*\",\"slow\":\"latest\",\"history\":{\"events\":3}}]", NULL};
@@ -225,8 +224,7 @@ static void test_an_expired_event_is_not_missed_once_there_is_a_newer(void **sta
     world_finish(&w);
 }
 
-/* ---- disconnect --------------------------------------------------------------------------------
- */
+/* ---- disconnect ----------------------------------------------------------------------------- */
 
 static const char *const cutting[] = {
     "channels=[{\"match\":\"log*\",\"slow\":\"disconnect\",\"history\":{\"events\":3}}]",
@@ -309,8 +307,7 @@ static void test_what_has_been_received_is_not_held_against_a_client(void **stat
     world_finish(&w);
 }
 
-/* ---- losses ahead ------------------------------------------------------------------------------
- */
+/* ---- losses ahead --------------------------------------------------------------------------- */
 
 static const char *const short_history[] = {
     "channels=[{\"match\":\"busy*\",\"history\":{\"events\":2}}]", NULL};
