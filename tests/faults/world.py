@@ -237,7 +237,10 @@ class Broker(Process):
             return 0
 
     def rss(self):
-        return rss_kib(self.pid) if self.alive() else 0
+        try:
+            return rss_kib(self.pid) if self.alive() else 0
+        except (OSError, AssertionError):  # it has just been killed, and has no memory any more
+            return 0
 
     def report(self):
         """What a sanitizer or an assertion said, or None."""
