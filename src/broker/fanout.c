@@ -10,10 +10,10 @@ enum { TICK_US = 250 * US_PER_MS, DRAIN_TICK_US = 20 * US_PER_MS };
 /* How many of those who wait for an event are looked at in one turn. */
 enum { BEHIND_BATCH = 256 };
 
-/* An unanswered PING may be as old as the one and the other. */
+/* An unanswered PING may be as old as the one and the other; as much again is for slow loops. */
 static uint64_t patience_us(const struct config *c)
 {
-    return (c->redis.ping_interval_ms + c->redis.ping_timeout_ms) * US_PER_MS;
+    return 2 * (c->redis.ping_interval_ms + c->redis.ping_timeout_ms) * US_PER_MS;
 }
 
 int fanout_init(struct fanout *f, const struct config *config, struct frame_stats *stats,

@@ -475,7 +475,7 @@ static void test_a_refused_subscription_makes_no_noise(void **state)
     world_sleep(&w, 3 * WORLD_SECOND + WORLD_SECOND / 2); /* it is let in without Redis' word */
     deliver_numbers(&w, "a", 1, 1);
     world_expect(&c, "open new | gap b upstream | 1");
-    world_sleep(&w, 3 * WORLD_SECOND);
+    world_sleep(&w, 8 * WORLD_SECOND);
     deliver_numbers(&w, "a", 2, 4);
     world_expect(&c, "open new | gap b upstream | 1 | 2 | 3 | 4");
     w.source.refused = NULL;
