@@ -75,7 +75,8 @@ void replica_sweep(struct replica *r);
 void replica_apply(struct replica *r, struct note *n);
 
 /* Apply the evictions of this turn. To be called once the turn's news have been flushed, so that a
- * burst larger than the history still reaches every client that keeps up. */
+ * burst larger than the history still reaches every client that keeps up, as far as it fits into
+ * one batch. */
 void replica_settle(struct replica *r);
 
 /* Everything up to this position has been applied. */

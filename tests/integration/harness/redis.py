@@ -99,7 +99,37 @@ def free_port():
                 continue
 
 
-class RedisServer:
+class ServerProcess:
+    """A redis-server of any kind: its `process`, and the folder `dir` with its log."""
+
+    process, paused = None, False
+
+    def log(self):
+        with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as log:
+            return log.read()[-4000:]
+
+    def kill(self):
+        """SIGKILL: every connection is cut, nothing is said."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.paused = False
+
+    def stop(self):
+        if self.process is not None:
+            if self.paused:
+                self.resume()
+            end(self.process)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class RedisServer(ServerProcess):
     """A real redis-server in a folder of its own, on a unix socket and a TCP port."""
 
     def __init__(self, *options, start=True, find_port=free_port):
@@ -154,30 +184,6 @@ class RedisServer:
     def client(self):
         """A new connection over the unix socket; the caller closes it (or stop() ends it)."""
         return Redis(self.path)
-
-    def log(self):
-        with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as log:
-            return log.read()[-4000:]
-
-    def kill(self):
-        """SIGKILL: every connection is cut, nothing is said."""
-        self.process.kill()
-        self.process.wait()
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-        self.paused = True
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.paused = False
-
-    def stop(self):
-        if self.process is not None:
-            if self.paused:
-                self.resume()
-            end(self.process)
-        shutil.rmtree(self.dir, ignore_errors=True)
 
     def address(self):
         return ("127.0.0.1", self.port)

@@ -2,21 +2,19 @@
 
 import os
 import secrets
-import shutil
-import signal
 import tempfile
 import threading
 import time
 
 from .certs import tls_options
 from .env import scaled
-from .proc import end, poll_until, spawn
-from .redis import Redis, RedisError, RedisServer, free_port
+from .proc import poll_until, spawn
+from .redis import Redis, RedisError, RedisServer, ServerProcess, free_port
 
 NAME = "mymaster"
 
 
-class Sentinel:
+class Sentinel(ServerProcess):
     """One Sentinel in a folder of its own. It rewrites its configuration, so that it can be killed
     and started again as it was."""
 
@@ -81,29 +79,6 @@ class Sentinel:
     def watchers(self):
         """How many are subscribed to anything here."""
         return self.command("CLIENT", "LIST").count(b" sub=1 ")
-
-    def log(self):
-        with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as log:
-            return log.read()[-4000:]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-        self.paused = True
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.paused = False
-
-    def stop(self):
-        if self.process is not None:
-            if self.paused:
-                self.resume()
-            end(self.process)
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Sentinels:
