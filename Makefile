@@ -59,11 +59,11 @@ LLHTTP_LIBS := -lllhttp
 LLHTTP_OBJS :=
 endif
 
-PACKAGES := libuv hiredis jansson zlib openssl
+PACKAGES := libuv hiredis jansson zlib openssl cjose
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 ifeq ($(PKG_LIBS),)
-$(error packages are missing: install libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev libssl-dev pkg-config)
+$(error packages are missing: install libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev libssl-dev libcjose-dev pkg-config)
 endif
 
 override CPPFLAGS += -D_GNU_SOURCE -DTICKERD_VERSION='"$(VERSION)"' -Iinclude $(LLHTTP_CFLAGS) $(PKG_CFLAGS)

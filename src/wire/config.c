@@ -67,6 +67,14 @@ void config_destroy(struct config *c)
     free(c->redis.tls.cert);
     free(c->redis.tls.key);
     free(c->redis.tls.server_name);
+    config_strings_finish(&c->proxy.trusted);
+    free(c->auth.jwks_file);
+    free(c->auth.issuer);
+    free(c->auth.audience);
+    free(c->auth.cookie);
+    free(c->auth.query);
+    free(c->auth.claim);
+    free(c->control_channel);
     free(c->state_file);
     free(c);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "tickerd/wire/netblock.h"
 #include "tickerd/wire/utf8.h"
 
 bool config_check_listen(const char *text, const char **why)
@@ -102,6 +103,32 @@ bool config_check_path(const char *text, const char **why)
         return true;
     *why = "it names a directory";
     return false;
+}
+
+/* A token of RFC 9110 §5.6.2, as RFC 6265 §4.1.1 wants the names of cookies. */
+bool config_check_cookie(const char *text, const char **why)
+{
+    *why = "names of cookies have letters, digits and !#$%&'*+-.^_`|~ only";
+    return text[strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+}
+
+bool config_check_query(const char *text, const char **why)
+{
+    static const char *const taken[] = {"channel",       "pattern",     "history",
+                                        "last_event_id", "lastEventId", "format"};
+    *why = "the parameter has another meaning";
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        if (strcmp(text, taken[i]) == 0)
+            return false;
+    }
+    return config_check_prefix(text, why);
+}
+
+bool config_check_trusted(const char *text, const char **why)
+{
+    struct netblock block;
+    return netblock_parse(&block, text, why) == 0;
 }
 
 static const char *const lower = "abcdefghijklmnopqrstuvwxyz0123456789+-.";
@@ -274,6 +301,33 @@ static void check_sentinels(struct config_build *b)
                             "redis.nodes and redis.sentinels");
 }
 
+/* Clients must not be able to read what commands the instances. */
+static void check_control(struct config_build *b)
+{
+    static const char *const names[] = {"control.channel", "redis.prefix"};
+    const struct config *c = b->config;
+    const struct config_origin *at = blame(b, names, 2);
+    if (at == NULL || c->control_channel == NULL)
+        return;
+    size_t prefix_len = strlen(c->redis.prefix);
+    if (strncmp(c->control_channel, c->redis.prefix, prefix_len) == 0 &&
+        c->control_channel[prefix_len] != '$')
+        config_error_origin(b, at, names[0],
+                            "expected a name that does not begin with redis.prefix, or has \"$\" "
+                            "behind it: clients could listen to this one");
+}
+
+static void check_proxy(struct config_build *b)
+{
+    static const char *const names[] = {"proxy.protocol", "proxy.trusted"};
+    const struct config *c = b->config;
+    const struct config_origin *at = blame(b, names, 2);
+    if (at != NULL && c->proxy.protocol && c->proxy.trusted.count == 0)
+        config_error_origin(b, at, names[0],
+                            "means something only with proxy.trusted: name the proxies that send "
+                            "the header");
+}
+
 void config_cross_check(struct config_build *b)
 {
     check_tls(b);
@@ -281,4 +335,6 @@ void config_cross_check(struct config_build *b)
     check_listen(b);
     check_window(b);
     check_cors(b);
+    check_control(b);
+    check_proxy(b);
 }

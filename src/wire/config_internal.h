@@ -118,6 +118,9 @@ bool config_check_prefix(const char *text, const char **why);
 bool config_check_host(const char *text, const char **why);
 bool config_check_path(const char *text, const char **why);
 bool config_check_origin(const char *text, const char **why);
+bool config_check_cookie(const char *text, const char **why);
+bool config_check_query(const char *text, const char **why);
+bool config_check_trusted(const char *text, const char **why);
 /* What involves several keys; run when all sources are read. */
 void config_cross_check(struct config_build *b);
 

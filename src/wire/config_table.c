@@ -15,19 +15,21 @@
 
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
 enum { FILE_NAME_MAX = 4095 };
-enum { STATE_PATH_MAX = 4000 };
+enum { STATE_PATH_MAX = 4000, CLAIM_MAX = 255, TRUSTED_MAX = 1000 };
 enum { SENTINELS_MAX = 64, NODES_MAX = 256, MASTER_MAX = 255 };
 enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
 static const char *const payload_words[] = {"auto", "raw", "envelope", NULL};
 static const char *const slow_words[] = {"resume", "latest", "disconnect", NULL};
+static const char *const auth_words[] = {"off", "optional", "required", NULL};
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const format_words[] = {"text", "json", NULL};
 
 _Static_assert(REDIS_MODE_ON_DEMAND == 1, "mode_words");
 _Static_assert(PAYLOAD_RAW == 1 && PAYLOAD_ENVELOPE == 2, "payload_words");
 _Static_assert(SLOW_LATEST == 1 && SLOW_DISCONNECT == 2, "slow_words");
+_Static_assert(AUTH_OPTIONAL == 1 && AUTH_REQUIRED == 2, "auth_words");
 _Static_assert(LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_words");
 _Static_assert(LOG_JSON == 1, "format_words");
 
@@ -136,6 +138,17 @@ static const struct config_key keys[] = {
     {.name = "limits.clients", .type = CONFIG_UINT, .offset = AT(limits.clients),
      .max = CLIENTS_MAX, .initial = "0",
      .help = "Streams at a time; 0 means what the limit of open files allows."},
+    {.name = "limits.clients_per_ip", .type = CONFIG_UINT, .offset = AT(limits.clients_per_ip),
+     .max = CLIENTS_MAX, .initial = "0",
+     .help = "Streams at a time from one client address (of IPv6: one /64); 0 means no limit. "
+             "Behind a reverse proxy it needs proxy.trusted."},
+    {.name = "limits.clients_per_subject", .type = CONFIG_UINT,
+     .offset = AT(limits.clients_per_subject), .max = CLIENTS_MAX, .initial = "0",
+     .help = "Streams at a time with tokens of one subject (sub); 0 means no limit."},
+    {.name = "limits.replay_per_minute", .type = CONFIG_SIZE,
+     .offset = AT(limits.replay_per_minute), .max = 1024 * GIB, .initial = "0",
+     .help = "Bytes of history that one client address may be sent in a minute before it is told "
+             "to come back later; 0 means no limit."},
     {.name = "limits.channels_per_client", .type = CONFIG_UINT,
      .offset = AT(limits.channels_per_client), .min = 1, .max = 1024, .initial = "64",
      .help = "Channels and patterns that one connection may ask for."},
@@ -158,6 +171,36 @@ static const struct config_key keys[] = {
      .what = "a list of rules such as [{\"match\": \"user.*\"}]",
      .help = "Rules for channels, a list of objects; the first whose match fits counts."},
 
+    {.name = "auth.mode", .type = CONFIG_ENUM, .offset = AT(auth.mode),
+     .initial = "off", .words = auth_words,
+     .help = "Whether streams need a token (a JWT): never; but for channels whose rule says "
+             "anonymous; always."},
+    {.name = "auth.jwks_file", .type = CONFIG_STRING, .offset = AT(auth.jwks_file),
+     .optional = true, .max = FILE_NAME_MAX, .initial = "null",
+     .what = "null or the path of a file",
+     .help = "A JSON Web Key Set with keys for tokens; read again on reload."},
+    {.name = "auth.issuer", .type = CONFIG_STRING, .offset = AT(auth.issuer),
+     .optional = true, .max = CLAIM_MAX, .initial = "null", .what = "null or a string",
+     .help = "What a token's iss must be; null: anything."},
+    {.name = "auth.audience", .type = CONFIG_STRING, .offset = AT(auth.audience),
+     .optional = true, .max = CLAIM_MAX, .initial = "null", .what = "null or a string",
+     .help = "What a token's aud must be or contain; null: anything."},
+    {.name = "auth.cookie", .type = CONFIG_STRING, .offset = AT(auth.cookie),
+     .optional = true, .max = CLAIM_MAX, .initial = "null", .check = config_check_cookie,
+     .what = "null or the name of a cookie",
+     .help = "The cookie that may hold the token; null: none."},
+    {.name = "auth.query", .type = CONFIG_STRING, .offset = AT(auth.query),
+     .optional = true, .max = CLAIM_MAX, .initial = "token", .check = config_check_query,
+     .what = "null or the name of a query parameter",
+     .help = "The query parameter that may hold the token; null: none. URLs end up in logs and "
+             "histories: prefer a cookie or the Authorization header."},
+    {.name = "auth.claim", .type = CONFIG_STRING, .offset = AT(auth.claim),
+     .min = 1, .max = CLAIM_MAX, .initial = "channels", .what = "the name of a claim",
+     .help = "The claim that lists the channels and globs which a token opens."},
+    {.name = "auth.leeway", .type = CONFIG_DURATION, .offset = AT(auth.leeway_ms),
+     .max = HOUR, .initial = "30s",
+     .help = "How far the clock of whoever makes the tokens may be off."},
+
     {.name = "cors.origins", .type = CONFIG_STRINGS, .offset = AT(cors.origins),
      .max = ORIGIN_LIST_MAX, .initial = "[]", .check = config_check_origin,
      .what = "an origin such as \"https://example.org\" or \"https://*.example.org\", or \"*\"",
@@ -166,6 +209,22 @@ static const struct config_key keys[] = {
     {.name = "cors.credentials", .type = CONFIG_BOOL, .offset = AT(cors.credentials),
      .initial = "true",
      .help = "Whether such pages may send cookies; must be false where all origins may listen."},
+
+    {.name = "proxy.trusted", .type = CONFIG_STRINGS, .offset = AT(proxy.trusted),
+     .max = TRUSTED_MAX, .initial = "[]", .check = config_check_trusted,
+     .what = "an address or block such as \"127.0.0.1\", \"10.0.0.0/8\" or \"fd00::/8\", or \"unix\"",
+     .help = "The reverse proxies whose word on a client's address is taken (X-Forwarded-For, "
+             "Forwarded); \"unix\" stands for whoever connects to a unix socket."},
+    {.name = "proxy.protocol", .type = CONFIG_BOOL, .offset = AT(proxy.protocol),
+     .initial = "false",
+     .help = "Whether the proxies of proxy.trusted begin each connection with a PROXY protocol "
+             "header (version 1 or 2)."},
+
+    {.name = "control.channel", .type = CONFIG_STRING, .offset = AT(control_channel),
+     .optional = true, .max = PREFIX_MAX, .initial = "null", .check = config_check_prefix,
+     .what = "null or the name of a Redis channel",
+     .help = "A Redis channel outside redis.prefix whose messages command all instances, such as "
+             "{\"disconnect\": {\"sub\": \"42\"}}."},
 
     {.name = "log.level", .type = CONFIG_ENUM, .offset = AT(log.level),
      .initial = "info", .words = level_words,
@@ -201,6 +260,8 @@ static const struct config_key rule_keys[] = {
      .help = "What a client that cannot keep up gets: resume: everything in its own time, and a "
              "gap event for what the history no longer holds; latest: only the newest event; "
              "disconnect: the end of its stream once the history no longer holds what it needs."},
+    {.name = "anonymous", .type = CONFIG_BOOL, .offset = IN_RULE(anonymous), .initial = "false",
+     .help = "With auth.mode optional: whether these channels need no token."},
     {.name = "history.events", .type = CONFIG_UINT, .offset = IN_RULE(history.events),
      .max = EVENTS_MAX, .help = "As history.events, which it overrides."},
     {.name = "history.bytes", .type = CONFIG_SIZE, .offset = IN_RULE(history.bytes),

@@ -199,7 +199,7 @@ static void unknown_keys_get_a_hint(void **state)
         {"{\"heartbeat\": \"5s\"}", "heartbeat: unknown key, did you mean stream.heartbeat?"},
         {"{\"redus\": {\"url\": 1}}", "redus: unknown key, did you mean redis?"},
         {"{\"listn\": []}", "listn: unknown key, did you mean listen?"},
-        {"{\"auth\": {\"mode\": \"off\"}}", "auth: unknown key"},
+        {"{\"tickets\": {\"mode\": \"off\"}}", "tickets: unknown key"},
         {"{\"history\": {\"foo\": 5}}", "history.foo: unknown key"},
         {"{\"x\": 5}", "x: unknown key"},
         {"{\"\": 5}", ": unknown key"},

@@ -19,6 +19,9 @@ enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
  * longer holds what it has not got. */
 enum slow_policy { SLOW_RESUME, SLOW_LATEST, SLOW_DISCONNECT };
 
+/* Whether streams need a token: never; only for channels that are not anonymous; always. */
+enum auth_mode { AUTH_OFF, AUTH_OPTIONAL, AUTH_REQUIRED };
+
 struct history_limits {
     uint32_t events; /* per channel; 0 keeps none but the newest */
     uint64_t bytes;  /* per channel */
@@ -31,6 +34,7 @@ struct channel_rule {
     size_t match_len;
     enum payload_mode payload;
     enum slow_policy slow;
+    bool anonymous; /* with auth.mode optional: needs no token */
     struct history_limits history;
 };
 
@@ -68,6 +72,8 @@ struct config {
     } resume;
     struct {
         uint32_t clients, channels_per_client;
+        uint32_t clients_per_ip, clients_per_subject; /* 0: no limit */
+        uint64_t replay_per_minute;                   /* bytes per client address; 0: no limit */
         uint64_t message_bytes, request_bytes, request_timeout_ms, write_timeout_ms;
     } limits;
     struct channel_rule *rules; /* owned */
@@ -75,9 +81,22 @@ struct config {
     /* What a channel gets that no rule matches. */
     struct channel_rule rule_default;
     struct {
+        enum auth_mode mode;
+        char *jwks_file;         /* owned path; NULL: none */
+        char *issuer, *audience; /* owned; NULL: not looked at */
+        char *cookie, *query;    /* owned names; NULL: tokens are not taken from there */
+        char *claim;             /* owned */
+        uint64_t leeway_ms;
+    } auth;
+    struct {
         struct strings origins; /* "*" alone, or scheme://host[:port], host may be *.example.org */
         bool credentials;
     } cors;
+    struct {
+        struct strings trusted; /* each valid for netblock_parse */
+        bool protocol;          /* trusted peers begin with a PROXY header */
+    } proxy;
+    char *control_channel; /* owned; NULL: none */
     struct {
         enum log_level level;
         enum log_format format;
