@@ -1,0 +1,170 @@
+#include "tickerd/daemon/answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tickerd/base/clock.h"
+#include "tickerd/base/log.h"
+#include "tickerd/daemon/access.h"
+#include "tickerd/wire/cors.h"
+
+enum { RETRY_AFTER_MIN_S = 1 };
+
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+static const char *status_text(int status)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } texts[] = {
+        {200, "OK"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {414, "URI Too Long"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].status == status)
+            return texts[i].text;
+    }
+    return "Error";
+}
+
+static const char *date_now(struct public *p)
+{
+    time_t now = time(NULL);
+    if (now != p->date_at) {
+        struct tm tm;
+        (void)gmtime_r(&now, &tm);
+        (void)strftime(p->date, sizeof p->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        p->date_at = now;
+    }
+    return p->date;
+}
+
+static void put_cors(struct buf *out, const struct exchange *x)
+{
+    const struct config *config = x->p->config;
+    if (config->cors.origins.count == 0)
+        return;
+    /* Also without an Origin: a cache must not give this answer to somebody who has one. */
+    buf_str(out, "Vary: Origin\r\n");
+    if (x->request == NULL)
+        return;
+    struct http_slice origin = httpreq_header(x->request, HTTPREQ_ORIGIN);
+    if (origin.p == NULL || !cors_allows(&config->cors.origins, origin.p, origin.len))
+        return;
+    buf_str(out, "Access-Control-Allow-Origin: ");
+    buf_append(out, origin.p, origin.len);
+    buf_str(out, "\r\n");
+    if (config->cors.credentials)
+        buf_str(out, "Access-Control-Allow-Credentials: true\r\n");
+}
+
+void answer_begin(struct exchange *x, int status)
+{
+    struct buf *out = &x->p->answer;
+    buf_reset(out);
+    access_status(http1_user(x->conn), status);
+    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, status_text(status), date_now(x->p));
+    put_cors(out, x);
+}
+
+void answer_stream_head(struct exchange *x)
+{
+    answer_begin(x, 200);
+    /* Close-delimited: behind HAProxy's defaults a chunked body waits 210 ms per event. */
+    buf_str(&x->p->answer, "Content-Type: text/event-stream\r\n"
+                           "Cache-Control: no-cache, no-transform\r\n"
+                           "X-Accel-Buffering: no\r\n"
+                           "Connection: close\r\n\r\n");
+}
+
+void answer_send(struct exchange *x)
+{
+    struct buf *out = &x->p->answer;
+    if (out->failed)
+        http1_reply(x->conn, "", 0);
+    else
+        http1_reply(x->conn, out->data, out->len);
+}
+
+void answer_body(struct exchange *x, int status, const char *type, const char *extra,
+                 const char *body, size_t len)
+{
+    struct buf *out = &x->p->answer;
+    answer_begin(x, status);
+    buf_printf(out,
+               "Content-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n%s"
+               "Connection: close\r\n\r\n",
+               type, len, extra);
+    if (x->method != HTTP_M_HEAD)
+        buf_append(out, body, len);
+    answer_send(x);
+}
+
+void answer_error(struct exchange *x, int status, const char *code, const char *message,
+                  const char *extra)
+{
+    struct buf body = BUF_INIT;
+    metrics_add(x->p->metrics, METRIC_REFUSED, 1);
+    buf_printf(&body, "{\"error\":\"%s\",\"message\":\"", code);
+    buf_json(&body, message, strlen(message));
+    buf_str(&body, "\"}\n");
+    answer_body(x, status, "application/json", extra, body.data, body.failed ? 0 : body.len);
+    buf_finish(&body);
+    log_debug("answered %d %s", status, code);
+}
+
+/* ---- refusals that should be temporary ------------------------------------------------------- */
+
+/* The id that a client may be told to come back with: its own, if it has a printable one. */
+static struct http_slice client_position(const struct exchange *x, const struct target *t)
+{
+    struct http_slice id = {NULL, 0};
+    if (x->request != NULL)
+        id = httpreq_header(x->request, HTTPREQ_LAST_EVENT_ID);
+    if ((id.p == NULL || id.len == 0) && t != NULL && t->last_event_id != NULL)
+        id = (struct http_slice){t->last_event_id, t->last_event_id_len};
+    if (id.p != NULL && !session_id_printable(id.p, id.len))
+        id = (struct http_slice){NULL, 0};
+    return id;
+}
+
+void answer_for_now(struct exchange *x, const struct target *t, const char *code,
+                    const char *message)
+{
+    struct fanout *f = x->p->fanout;
+    uint32_t retry_ms = fanout_retry_ms(f, clock_mono_us());
+    if (!x->wants_stream) {
+        char extra[48];
+        (void)snprintf(extra, sizeof extra, "Retry-After: %u\r\n",
+                       RETRY_AFTER_MIN_S + retry_ms / 1000);
+        answer_error(x, 503, code, message, extra);
+        return;
+    }
+    metrics_add(x->p->metrics, METRIC_REFUSED, 1);
+    answer_stream_head(x);
+    struct buf *out = &x->p->answer;
+    struct http_slice id = client_position(x, t);
+    char position[EVENTID_LEN];
+    if (id.p == NULL) {
+        struct eventid here = timeline_id(&f->replica.timeline, f->replica.head, 0);
+        eventid_format(position, &here);
+        open_encode(out, retry_ms, RESUME_NEW, position, sizeof position);
+    } else {
+        open_encode(out, retry_ms, RESUME_CONTINUED, id.p, id.len);
+    }
+    answer_send(x);
+}
