@@ -5,6 +5,7 @@
 #   KIND=debug              build/debug/    -O0 -g
 #   KIND=asan               build/asan/     AddressSanitizer and UBSan
 #   KIND=tsan               build/tsan/     ThreadSanitizer
+#   KIND=cov                build/cov/      counts the lines that run; scripts/coverage.sh uses it
 # PLANTS=1 with any but release adds the bugs that the torture test must catch: build/<kind>-plants/.
 
 PREFIX ?= /usr/local
@@ -26,11 +27,13 @@ MODE_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 MODE_debug := -O0 -g3
 MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+MODE_cov := -O0 -g --coverage -fprofile-update=atomic
 LINK_release := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
+LINK_cov := --coverage
 ifeq ($(MODE_$(KIND)),)
-$(error KIND=$(KIND) is unknown: use release, debug, asan or tsan)
+$(error KIND=$(KIND) is unknown: use release, debug, asan, tsan or cov)
 endif
 
 ifdef PLANTS
@@ -84,7 +87,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
 
-.PHONY: all help release debug asan tsan units check bench bench-tools install uninstall clean format lint
+.PHONY: all help release debug asan tsan units check coverage bench bench-tools install uninstall clean format lint
 .DELETE_ON_ERROR:
 
 all: $(BINARY)
@@ -95,6 +98,7 @@ help:
 	@echo 'make KIND=asan PLANTS=1  with bugs for the torture test to catch, build/asan-plants/tickerd'
 	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
 	@echo 'make check            every test (scripts/test.sh)'
+	@echo 'make coverage         which lines the tests run (scripts/coverage.sh)'
 	@echo 'make bench            CPU and memory against bare floors (BENCH_ARGS=--quick)'
 	@echo 'make lint             formatting, layers, clang-tidy, cppcheck'
 	@echo 'make format           clang-format in place'
@@ -141,6 +145,9 @@ bench: $(BINARY) $(BENCH)
 
 check:
 	scripts/test.sh
+
+coverage:
+	scripts/coverage.sh
 
 install: all
 	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/tickerd
