@@ -93,7 +93,7 @@ need_one libllhttp-dev node-llhttp
 if [ "$kind" = test ]; then
     # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is not needed.
     need libcmocka-dev clang clang-format clang-tidy cppcheck openssl python3 python3-pytest \
-        python3-pytest-xdist curl redis-tools procps haproxy faketime
+        python3-pytest-xdist curl redis-tools procps haproxy nginx faketime
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs npm
     fi

@@ -1,10 +1,12 @@
-"""The fixtures of tests/integration, and a balancer in front of several instances."""
+"""The fixtures of tests/integration, and what stands in front: a balancer, or nginx and an application."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
-from balancer import PROGRAM, Balancer
+import balancer
+import nginx as web_server
+from application import Application
 from instances import instances
 
 _path = Path(__file__).resolve().parents[1] / "integration" / "conftest.py"
@@ -18,20 +20,40 @@ shared_server, server, own_server = _shared.shared_server, _shared.server, _shar
 redis, variant, launch, flood = _shared.redis, _shared.variant, _shared.launch, _shared.flood
 
 
-@pytest.fixture
-def balance():
-    """balance(daemons): a HAProxy that gives each connection to the next of them."""
-    if PROGRAM is None:
-        pytest.fail("haproxy is missing: run scripts/deps.sh test")
+def _until_the_end(create):
+    """A function that creates, for a fixture: all are stopped when the test is over."""
     started = []
 
-    def start(daemons):
-        started.append(Balancer(daemons))
+    def start(*args):
+        started.append(create(*args))
         return started[-1]
 
     yield start
-    for balancer in started:
-        balancer.stop()
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def balance():
+    """balance(daemons): a HAProxy that gives each connection to the next of them."""
+    if balancer.PROGRAM is None:
+        pytest.fail("haproxy is missing: run scripts/deps.sh test")
+    yield from _until_the_end(balancer.Balancer)
+
+
+@pytest.fixture
+def nginx():
+    """nginx(files, tickerd, application): with these files of conf/proxy, and these addresses."""
+    if web_server.PROGRAM is None:
+        pytest.fail("nginx is missing: run scripts/deps.sh test")
+    yield from _until_the_end(web_server.Nginx)
+
+
+@pytest.fixture
+def application():
+    app = Application()
+    yield app
+    app.stop()
 
 
 @pytest.fixture

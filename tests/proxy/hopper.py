@@ -60,8 +60,9 @@ class Hopper:
     """`hop` is one connection. It must be a 200, whatever happens behind the balancer: anything
     else ends an EventSource for good."""
 
-    def __init__(self, balancer, target, ledger, seed=1):
-        self.balancer = balancer
+    def __init__(self, balancer, target, ledger, seed=1, headers=()):
+        self.balancer = balancer  # or whatever has an address
+        self.headers = list(headers)
         self.target = target
         self.ledger = ledger
         self.rng = random.Random(seed)
@@ -74,7 +75,8 @@ class Hopper:
         self.counted = 0     # messages since the connection was opened
 
     def open(self):
-        self.stream = Stream(self.balancer.address, self.target, last_id=self.last_id)
+        self.stream = Stream(self.balancer.address, self.target, last_id=self.last_id,
+                             headers=self.headers)
         self.taken = self.counted = 0
         self.stream.wait_open(10)
         head = self.stream.response

@@ -56,6 +56,36 @@ class Response:
         return f"<Response {self.raw[:500]!r}>"
 
 
+class Chunked:
+    """Takes a chunked body out of its chunks (RFC 9112 §7.1), as its bytes come. tickerd sends none,
+    proxies do."""
+
+    def __init__(self):
+        self.body = bytearray()
+        self.ended = False
+        self._buffer = b""
+        self._left = 0  # of the chunk at hand, its line end included
+
+    def feed(self, data):
+        """What of the body is in these bytes."""
+        self._buffer += data
+        found = bytearray()
+        while self._buffer and not self.ended:
+            if self._left == 0:
+                size, complete, rest = self._buffer.partition(b"\r\n")
+                if not complete:
+                    break
+                self._left, self._buffer = int(size, 16) + 2, rest
+                self.ended = self._left == 2
+            else:
+                piece = self._buffer[:self._left]
+                found += piece[:max(0, self._left - 2)]
+                self._left -= len(piece)
+                self._buffer = self._buffer[len(piece):]
+        self.body += found
+        return bytes(found)
+
+
 def request(address, raw, *, timeout=5):
     """Send bytes, read until the peer closes; a reset, or silence, is an error."""
     with connect(address, timeout=timeout) as sock:
@@ -78,6 +108,7 @@ class Stream:
         self.received = bytearray()  # all bytes; the body only is parsed
         self.chunks = []       # the bytes as recv(2) gave them
         self.body_at = None
+        self.chunked = None    # how the body is taken out of chunks, if it comes in chunks
         self.ended = None      # None: open; "fin" or "rst"
         self.parse = parse     # False: bytes only, for tests about speed
         pairs = [("Accept", "text/event-stream")]
@@ -117,6 +148,8 @@ class Stream:
 
     @property
     def body(self):
+        if self.chunked:
+            return bytes(self.chunked.body)
         return bytes(self.received[self.body_at:]) if self.body_at is not None else b""
 
     # Reading.
@@ -147,6 +180,12 @@ class Stream:
             self.body_at = end + 4
             self.response = Response(self.received[:self.body_at])
             chunk = bytes(self.received[self.body_at:])
+            if self.response.header("transfer-encoding") == "chunked":
+                self.chunked = Chunked()
+        if self.chunked:
+            chunk = self.chunked.feed(chunk)
+            if self.chunked.ended:  # the connection may stay, for another request
+                self.ended = "fin"
         if self.parse and chunk:
             self.parser.feed(chunk)
 
