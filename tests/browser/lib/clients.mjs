@@ -51,19 +51,24 @@ function pageClient(name, how, web, quit, quirks = {}) {
   };
 }
 
-async function openChromium(web) {
+async function openChromium(web, cookies = []) {
   const browser = await chromium.launch(CHROMIUM);
   const page = await browser.newPage();
+  await page.context().addCookies(cookies);
   page.on('pageerror', (error) => console.error(`page: ${error}`));
   await page.goto(web.origin);
   await web.pageReady();
   return () => browser.close();
 }
 
-/** Chromium's own EventSource. */
-export async function chromiumClient() {
+const inFrame = ({ crossOrigin }) => (crossOrigin ? 'EventSource' : 'EventSource in a frame');
+
+/** Chromium's own EventSource; with a cookie ({name, value}) it plays on its streams' origin. */
+export async function chromiumClient({ cookie } = {}) {
   const web = await Web.launch();
-  return pageClient('Chromium', () => 'EventSource', web, await openChromium(web));
+  if (!cookie) return pageClient('Chromium', () => 'EventSource', web, await openChromium(web));
+  const quit = await openChromium(web, [{ ...cookie, url: web.origin }]); // cookies know no ports
+  return pageClient('Chromium', inFrame, web, quit, { sameOrigin: true });
 }
 
 /** Firefox's own EventSource, which leaves out U+0000. */
@@ -72,8 +77,7 @@ export async function firefoxClient() {
   const quit = launchFirefox(web.origin);
   await web.pageReady();
   const sees = (data) => data.replaceAll('\0', '');
-  const how = ({ crossOrigin }) => (crossOrigin ? 'EventSource' : 'EventSource in a frame');
-  return pageClient('Firefox', how, web, quit, { sees, sameOrigin: true });
+  return pageClient('Firefox', inFrame, web, quit, { sees, sameOrigin: true });
 }
 
 /** npm's `eventsource`, in node. */
