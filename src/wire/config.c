@@ -55,27 +55,7 @@ void config_destroy(struct config *c)
 {
     if (c == NULL)
         return;
-    config_strings_finish(&c->listen);
-    config_strings_finish(&c->redis.sentinels);
-    config_strings_finish(&c->redis.nodes);
-    config_strings_finish(&c->cors.origins);
-    config_rules_free(c->rules, c->rule_count);
-    free(c->redis.url);
-    free(c->redis.master);
-    free(c->redis.prefix);
-    free(c->redis.tls.ca);
-    free(c->redis.tls.cert);
-    free(c->redis.tls.key);
-    free(c->redis.tls.server_name);
-    config_strings_finish(&c->proxy.trusted);
-    free(c->auth.jwks_file);
-    free(c->auth.issuer);
-    free(c->auth.audience);
-    free(c->auth.cookie);
-    free(c->auth.query);
-    free(c->auth.claim);
-    free(c->control_channel);
-    free(c->state_file);
+    config_release(&config_table, c);
     free(c);
 }
 

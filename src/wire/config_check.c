@@ -105,6 +105,21 @@ bool config_check_path(const char *text, const char **why)
     return false;
 }
 
+/* Keys are not told: one that stands where its place should be is refused, but never quoted. */
+bool config_check_key_file(const char *text, const char **why)
+{
+    *why = "this looks like a key: put it into a file, and give the path here";
+    return strstr(text, "-----BEGIN") == NULL && text[0] != '{' && strpbrk(text, "\r\n") == NULL &&
+           config_check_path(text, why);
+}
+
+bool config_check_env(const char *text, const char **why)
+{
+    *why = "names of variables have letters, digits and _ only, and begin with no digit";
+    return text[0] > '9' && text[strspn(text, "_0123456789abcdefghijklmnopqrstuvwxyz"
+                                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+}
+
 /* A token of RFC 9110 §5.6.2, as RFC 6265 §4.1.1 wants the names of cookies. */
 bool config_check_cookie(const char *text, const char **why)
 {
@@ -167,6 +182,29 @@ bool config_check_origin(const char *text, const char **why)
     else
         *why = check_authority(host + 3);
     return *why == NULL;
+}
+
+void config_begin_rule(void *object)
+{
+    struct channel_rule *rule = object;
+    rule->history = (struct history_limits){CONFIG_INHERIT_EVENTS, CONFIG_INHERIT, CONFIG_INHERIT};
+}
+
+void config_end_rule(struct config_build *b, void *object, const struct config_place *at)
+{
+    struct channel_rule *rule = object;
+    (void)b;
+    (void)at;
+    rule->match_len = rule->match == NULL ? 0 : strlen(rule->match); /* NULL: out of memory */
+}
+
+void config_end_auth_key(struct config_build *b, void *object, const struct config_place *at)
+{
+    const struct auth_key *key = object;
+    if (key->file != NULL && key->env != NULL)
+        config_error(b, at, "expected only one of file and env, found both");
+    else if (key->file == NULL && key->env == NULL)
+        config_error(b, at, "expected file or env, which say where the key is, found neither");
 }
 
 /* The origin to blame for a clash of keys: the one of highest precedence, else the first. */
@@ -328,6 +366,17 @@ static void check_proxy(struct config_build *b)
                             "the header");
 }
 
+static void check_auth(struct config_build *b)
+{
+    static const char *const names[] = {"auth.mode", "auth.keys", "auth.jwks_file"};
+    const struct config *c = b->config;
+    const struct config_origin *at = blame(b, names, 3);
+    if (at != NULL && c->auth.mode != AUTH_OFF && c->auth.key_count == 0 &&
+        c->auth.jwks_file == NULL)
+        config_error_origin(b, at, names[0],
+                            "needs a key to verify tokens with: set auth.keys or auth.jwks_file");
+}
+
 void config_cross_check(struct config_build *b)
 {
     check_tls(b);
@@ -337,4 +386,5 @@ void config_cross_check(struct config_build *b)
     check_cors(b);
     check_control(b);
     check_proxy(b);
+    check_auth(b);
 }

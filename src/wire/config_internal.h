@@ -18,13 +18,34 @@ enum config_type {
     CONFIG_ENUM,     /* an enum; words are in the order of its values from 0 */
     CONFIG_STRING,   /* owned char * */
     CONFIG_STRINGS,  /* struct strings */
-    CONFIG_RULES,    /* struct channel_rule *, and rule_count beside it */
+    CONFIG_OBJECTS,  /* an owned array, and its size_t count elsewhere: see config_list */
+};
+
+struct config_build;
+struct config_key;
+struct config_place;
+
+struct config_table {
+    const struct config_key *keys;
+    size_t count;
+};
+
+/* What the objects of a list are. */
+struct config_list {
+    const struct config_table *table; /* their keys */
+    size_t size;                      /* of the structure that one is read into */
+    size_t count_offset;              /* of the count, in struct config */
+    const char *example;              /* of one, for messages */
+    /* Set what the table cannot, before an object is read; NULL: nothing. */
+    void (*begin)(void *object);
+    /* Judge and complete an object that has been read; NULL: nothing to do. */
+    void (*end)(struct config_build *b, void *object, const struct config_place *at);
 };
 
 struct config_key {
     const char *name; /* dotted */
     enum config_type type;
-    size_t offset;       /* of the field in struct config, or in struct channel_rule */
+    size_t offset;       /* of the field in struct config, or in a list's structure */
     uint64_t min, max;   /* numbers: of the value; strings: of its length; lists: of the count */
     const char *initial; /* the default as --set would take it; NULL: required, or inherited */
     const char *what;    /* strings, lists: "a Redis URL …" in messages; numbers: why the limit */
@@ -32,13 +53,9 @@ struct config_key {
     const char *const *words;                          /* enums: NULL-terminated */
     bool (*check)(const char *text, const char **why); /* strings, items: NULL: anything goes */
     bool secret;                                       /* never quoted in a message */
-    bool required;                                     /* of a rule */
+    const struct config_list *list;                    /* objects */
+    bool required;                                     /* of an object in a list */
     bool optional; /* strings: null or "" means none, and is stored as NULL */
-};
-
-struct config_table {
-    const struct config_key *keys;
-    size_t count;
 };
 
 /* The top level, and one entry of `channels`. */
@@ -97,7 +114,13 @@ json_t *config_text_value(const struct config_key *key, const char *text);
 void config_put_duration(struct buf *out, uint64_t ms);
 void config_put_size(struct buf *out, uint64_t bytes);
 void config_strings_finish(struct strings *s);
-void config_rules_free(struct channel_rule *rules, size_t count);
+/* Where the number of a list's objects is, in a struct config. */
+static inline size_t *config_count(const struct config_key *key, void *base)
+{
+    return (size_t *)(void *)((char *)base + key->list->count_offset);
+}
+/* Free all that belongs to a structure that a table describes, not the structure. */
+void config_release(const struct config_table *t, void *base);
 
 /* config_parse.c */
 void config_read_defaults(struct config_build *b, const struct config_table *t, void *base);
@@ -117,10 +140,16 @@ bool config_check_master(const char *text, const char **why);
 bool config_check_prefix(const char *text, const char **why);
 bool config_check_host(const char *text, const char **why);
 bool config_check_path(const char *text, const char **why);
+bool config_check_key_file(const char *text, const char **why);
+bool config_check_env(const char *text, const char **why);
 bool config_check_origin(const char *text, const char **why);
 bool config_check_cookie(const char *text, const char **why);
 bool config_check_query(const char *text, const char **why);
 bool config_check_trusted(const char *text, const char **why);
+/* The begin and end of the lists. */
+void config_begin_rule(void *object);
+void config_end_rule(struct config_build *b, void *object, const struct config_place *at);
+void config_end_auth_key(struct config_build *b, void *object, const struct config_place *at);
 /* What involves several keys; run when all sources are read. */
 void config_cross_check(struct config_build *b);
 

@@ -50,15 +50,20 @@ static void put_strings(struct buf *out, const struct strings *list, bool redact
 static void put_table(struct buf *out, const struct config_table *t, const void *base,
                       size_t indent, bool secrets);
 
-static void put_rules(struct buf *out, const struct config *c, size_t indent)
+static void put_objects(struct buf *out, const struct config_key *key, const void *base,
+                        size_t indent, bool secrets)
 {
+    size_t count;
+    const char *items;
+    memcpy(&items, (const char *)base + key->offset, sizeof(items));
+    memcpy(&count, (const char *)base + key->list->count_offset, sizeof(count));
     buf_byte(out, '[');
-    for (size_t i = 0; i < c->rule_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         buf_str(out, i == 0 ? "\n" : ",\n");
         put_indent(out, indent + INDENT);
-        put_table(out, &config_rule_table, &c->rules[i], indent + INDENT, true);
+        put_table(out, key->list->table, items + i * key->list->size, indent + INDENT, secrets);
     }
-    if (c->rule_count > 0) {
+    if (count > 0) {
         buf_byte(out, '\n');
         put_indent(out, indent);
     }
@@ -117,8 +122,8 @@ static void put_value(struct buf *out, const struct config_key *key, const void 
     case CONFIG_STRINGS:
         put_strings(out, field, key->secret && !secrets);
         break;
-    case CONFIG_RULES:
-        put_rules(out, base, indent);
+    case CONFIG_OBJECTS:
+        put_objects(out, key, base, indent, secrets);
         break;
     }
 }
@@ -263,14 +268,28 @@ static size_t widest(const struct config_table *t, size_t prefix, size_t least)
     return least;
 }
 
+/* The keys of a list's objects are told as list[].key. */
+static void put_list_help(struct buf *out, const struct config_key *list, size_t name_width)
+{
+    struct buf prefix = BUF_INIT;
+    buf_printf(&prefix, "%s[].", list->name);
+    for (size_t i = 0; i < list->list->table->count; i++)
+        put_help(out, &list->list->table->keys[i], buf_cstr(&prefix), name_width);
+    buf_finish(&prefix);
+}
+
 void config_help(struct buf *out)
 {
-    static const char item[] = "channels[].";
-    size_t name_width = widest(&config_table, 0, widest(&config_rule_table, strlen(item), 0));
+    size_t name_width = widest(&config_table, 0, 0);
+    for (size_t i = 0; i < config_table.count; i++) {
+        const struct config_key *key = &config_table.keys[i];
+        if (key->list != NULL)
+            name_width = widest(key->list->table, strlen(key->name) + strlen("[]."), name_width);
+    }
     for (size_t i = 0; i < config_table.count; i++) {
         const struct config_key *key = &config_table.keys[i];
         put_help(out, key, "", name_width);
-        for (size_t j = 0; key->type == CONFIG_RULES && j < config_rule_table.count; j++)
-            put_help(out, &config_rule_table.keys[j], item, name_width);
+        if (key->list != NULL)
+            put_list_help(out, key, name_width);
     }
 }

@@ -12,17 +12,23 @@
 
 #define AT(field) offsetof(struct config, field)
 #define IN_RULE(field) offsetof(struct channel_rule, field)
+#define IN_KEY(field) offsetof(struct auth_key, field)
 
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
 enum { FILE_NAME_MAX = 4095 };
 enum { STATE_PATH_MAX = 4000, CLAIM_MAX = 255, TRUSTED_MAX = 1000 };
 enum { SENTINELS_MAX = 64, NODES_MAX = 256, MASTER_MAX = 255 };
+enum { AUTH_KEYS_MAX = 64, ENV_NAME_MAX = 255, KID_MAX = 255 };
 enum { EVENTS_MAX = 10000000, CLIENTS_MAX = 10000000, RULES_MAX = 100000 };
 
 static const char *const mode_words[] = {"all", "on-demand", NULL};
 static const char *const payload_words[] = {"auto", "raw", "envelope", NULL};
 static const char *const slow_words[] = {"resume", "latest", "disconnect", NULL};
 static const char *const auth_words[] = {"off", "optional", "required", NULL};
+static const char *const alg_words[] = {
+#define ALG_WORD(name) #name,
+    TOKEN_ALG_MAP(ALG_WORD) NULL};
+#undef ALG_WORD
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const format_words[] = {"text", "json", NULL};
 
@@ -32,6 +38,72 @@ _Static_assert(SLOW_LATEST == 1 && SLOW_DISCONNECT == 2, "slow_words");
 _Static_assert(AUTH_OPTIONAL == 1 && AUTH_REQUIRED == 2, "auth_words");
 _Static_assert(LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_words");
 _Static_assert(LOG_JSON == 1, "format_words");
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* clang-format off */
+static const struct config_key rule_keys[] = {
+    {.name = "match", .type = CONFIG_STRING, .offset = IN_RULE(match),
+     .min = 1, .max = MATCH_MAX, .required = true, .what = "a glob of 1 to 255 bytes",
+     .help = "The channels, as a Redis glob: * ? [a-c] [^e], backslash."},
+    {.name = "payload", .type = CONFIG_ENUM, .offset = IN_RULE(payload),
+     .initial = "auto", .words = payload_words,
+     .help = "Whether payloads may be envelopes with data, event, id, retry; raw where users "
+             "write the text."},
+    {.name = "slow", .type = CONFIG_ENUM, .offset = IN_RULE(slow),
+     .initial = "resume", .words = slow_words,
+     .help = "What a client that cannot keep up gets: resume: everything in its own time, and a "
+             "gap event for what the history no longer holds; latest: only the newest event; "
+             "disconnect: the end of its stream once the history no longer holds what it needs."},
+    {.name = "anonymous", .type = CONFIG_BOOL, .offset = IN_RULE(anonymous), .initial = "false",
+     .help = "With auth.mode optional: whether these channels need no token."},
+    {.name = "history.events", .type = CONFIG_UINT, .offset = IN_RULE(history.events),
+     .max = EVENTS_MAX, .help = "As history.events, which it overrides."},
+    {.name = "history.bytes", .type = CONFIG_SIZE, .offset = IN_RULE(history.bytes),
+     .max = 1024 * GIB, .help = "As history.bytes, which it overrides."},
+    {.name = "history.age", .type = CONFIG_DURATION, .offset = IN_RULE(history.age_ms),
+     .max = YEAR, .help = "As history.age, which it overrides."},
+};
+
+static const struct config_key auth_key_keys[] = {
+    {.name = "alg", .type = CONFIG_ENUM, .offset = IN_KEY(alg), .required = true,
+     .words = alg_words,
+     .help = "The algorithm, which only this key verifies and which it verifies alone."},
+    {.name = "file", .type = CONFIG_STRING, .offset = IN_KEY(file), .optional = true,
+     .max = FILE_NAME_MAX, .initial = "null", .secret = true, .check = config_check_key_file,
+     .what = "null or the path of a file with the key, not the key itself",
+     .help = "The file of the key: for HS256, HS384 and HS512 the secret as it is, but for one "
+             "newline at its end (at least 32, 48 and 64 bytes), else a public key or a "
+             "certificate in PEM form."},
+    {.name = "env", .type = CONFIG_STRING, .offset = IN_KEY(env), .optional = true,
+     .max = ENV_NAME_MAX, .initial = "null", .secret = true, .check = config_check_env,
+     .what = "null or the name of an environment variable with the key, not the key itself",
+     .help = "Instead of file: the environment variable that has the key."},
+    {.name = "kid", .type = CONFIG_STRING, .offset = IN_KEY(kid), .optional = true,
+     .max = KID_MAX, .initial = "null", .what = "null or a string of at most 255 bytes",
+     .help = "The key's name; tokens with another kid are not verified with it. null: tokens with "
+             "any kid are."},
+};
+/* clang-format on */
+
+const struct config_table config_rule_table = {rule_keys, COUNT(rule_keys)};
+static const struct config_table auth_key_table = {auth_key_keys, COUNT(auth_key_keys)};
+
+static const struct config_list rule_list = {
+    .table = &config_rule_table,
+    .size = sizeof(struct channel_rule),
+    .count_offset = AT(rule_count),
+    .example = "{\"match\": \"user.*\"}",
+    .begin = config_begin_rule,
+    .end = config_end_rule,
+};
+static const struct config_list auth_key_list = {
+    .table = &auth_key_table,
+    .size = sizeof(struct auth_key),
+    .count_offset = AT(auth.key_count),
+    .example = "{\"alg\": \"HS256\", \"file\": \"/etc/tickerd/secret\"}",
+    .end = config_end_auth_key,
+};
 
 /* clang-format off */
 static const struct config_key keys[] = {
@@ -166,8 +238,8 @@ static const struct config_key keys[] = {
      .offset = AT(limits.write_timeout_ms), .min = 100, .max = HOUR, .initial = "1m",
      .help = "A client that takes nothing for this long is closed."},
 
-    {.name = "channels", .type = CONFIG_RULES, .offset = AT(rules),
-     .max = RULES_MAX, .initial = "[]",
+    {.name = "channels", .type = CONFIG_OBJECTS, .offset = AT(rules),
+     .list = &rule_list, .max = RULES_MAX, .initial = "[]",
      .what = "a list of rules such as [{\"match\": \"user.*\"}]",
      .help = "Rules for channels, a list of objects; the first whose match fits counts."},
 
@@ -175,9 +247,14 @@ static const struct config_key keys[] = {
      .initial = "off", .words = auth_words,
      .help = "Whether streams need a token (a JWT): never; but for channels whose rule says "
              "anonymous; always."},
+    {.name = "auth.keys", .type = CONFIG_OBJECTS, .offset = AT(auth.keys),
+     .list = &auth_key_list, .max = AUTH_KEYS_MAX, .initial = "[]", .secret = true,
+     .what = "a list of at most 64 keys such as "
+             "[{\"alg\": \"HS256\", \"file\": \"/etc/tickerd/secret\"}]",
+     .help = "The keys that tokens are verified with, a list of objects; read again on reload."},
     {.name = "auth.jwks_file", .type = CONFIG_STRING, .offset = AT(auth.jwks_file),
-     .optional = true, .max = FILE_NAME_MAX, .initial = "null",
-     .what = "null or the path of a file",
+     .optional = true, .max = FILE_NAME_MAX, .initial = "null", .secret = true,
+     .check = config_check_key_file, .what = "null or the path of a file, not the keys themselves",
      .help = "A JSON Web Key Set with keys for tokens; read again on reload."},
     {.name = "auth.issuer", .type = CONFIG_STRING, .offset = AT(auth.issuer),
      .optional = true, .max = CLAIM_MAX, .initial = "null", .what = "null or a string",
@@ -246,36 +323,11 @@ static const struct config_key keys[] = {
      .help = "Where histories and event ids are kept from a clean stop to the next start; null: "
              "they are not. Beside it are FILE.lock, FILE.tmp while it is written, and FILE.bad."},
 };
-
-static const struct config_key rule_keys[] = {
-    {.name = "match", .type = CONFIG_STRING, .offset = IN_RULE(match),
-     .min = 1, .max = MATCH_MAX, .required = true, .what = "a glob of 1 to 255 bytes",
-     .help = "The channels, as a Redis glob: * ? [a-c] [^e], backslash."},
-    {.name = "payload", .type = CONFIG_ENUM, .offset = IN_RULE(payload),
-     .initial = "auto", .words = payload_words,
-     .help = "Whether payloads may be envelopes with data, event, id, retry; raw where users "
-             "write the text."},
-    {.name = "slow", .type = CONFIG_ENUM, .offset = IN_RULE(slow),
-     .initial = "resume", .words = slow_words,
-     .help = "What a client that cannot keep up gets: resume: everything in its own time, and a "
-             "gap event for what the history no longer holds; latest: only the newest event; "
-             "disconnect: the end of its stream once the history no longer holds what it needs."},
-    {.name = "anonymous", .type = CONFIG_BOOL, .offset = IN_RULE(anonymous), .initial = "false",
-     .help = "With auth.mode optional: whether these channels need no token."},
-    {.name = "history.events", .type = CONFIG_UINT, .offset = IN_RULE(history.events),
-     .max = EVENTS_MAX, .help = "As history.events, which it overrides."},
-    {.name = "history.bytes", .type = CONFIG_SIZE, .offset = IN_RULE(history.bytes),
-     .max = 1024 * GIB, .help = "As history.bytes, which it overrides."},
-    {.name = "history.age", .type = CONFIG_DURATION, .offset = IN_RULE(history.age_ms),
-     .max = YEAR, .help = "As history.age, which it overrides."},
-};
 /* clang-format on */
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 _Static_assert(COUNT(keys) <= CONFIG_KEYS_MAX, "struct config_build has an origin for each key");
 
 const struct config_table config_table = {keys, COUNT(keys)};
-const struct config_table config_rule_table = {rule_keys, COUNT(rule_keys)};
 
 const struct config_key *config_find(const struct config_table *t, const char *name)
 {

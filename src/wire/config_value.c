@@ -111,7 +111,7 @@ static void put_expected(struct buf *out, const struct config_key *key)
         buf_str(out, key->what);
         break;
     case CONFIG_STRING:
-    case CONFIG_RULES:
+    case CONFIG_OBJECTS:
         buf_str(out, key->what);
         break;
     }
@@ -302,56 +302,81 @@ static void assign_strings(struct config_build *b, const struct config_key *key,
     *field = list;
 }
 
-static void read_rule(struct config_build *b, struct channel_rule *rule, json_t *object,
-                      const struct config_place *at)
+static void read_object(struct config_build *b, const struct config_list *list, void *into,
+                        json_t *object, const struct config_place *at)
 {
-    config_read_defaults(b, &config_rule_table, rule);
-    rule->history = (struct history_limits){CONFIG_INHERIT_EVENTS, CONFIG_INHERIT, CONFIG_INHERIT};
+    size_t errors_before = b->errors->len;
+    config_read_defaults(b, list->table, into);
+    if (list->begin != NULL)
+        list->begin(into);
     if (!json_is_object(object)) {
         struct buf found = BUF_INIT;
         put_found(&found, object);
-        config_error(b, at, "expected an object such as {\"match\": \"user.*\"}, found %s",
+        config_error(b, at, "expected an object such as %s, found %s", list->example,
                      buf_cstr(&found));
         buf_finish(&found);
         return;
     }
-    config_walk(b, &config_rule_table, rule, object, at, "");
-    for (size_t i = 0; i < config_rule_table.count; i++) {
-        const struct config_key *key = &config_rule_table.keys[i];
-        if (key->required && json_object_get(object, key->name) == NULL)
-            config_error(b, at, "\"%s\" is missing: expected %s", key->name, key->what);
+    config_walk(b, list->table, into, object, at, "");
+    for (size_t i = 0; i < list->table->count; i++) {
+        const struct config_key *key = &list->table->keys[i];
+        if (!key->required || json_object_get(object, key->name) != NULL)
+            continue;
+        struct buf expected = BUF_INIT;
+        put_expected(&expected, key);
+        config_error(b, at, "\"%s\" is missing: expected %s", key->name, buf_cstr(&expected));
+        buf_finish(&expected);
     }
-    rule->match_len = rule->match == NULL ? 0 : strlen(rule->match);
+    if (list->end != NULL && b->errors->len == errors_before)
+        list->end(b, into, at);
 }
 
-void config_rules_free(struct channel_rule *rules, size_t count)
+static void free_objects(const struct config_list *list, void *items, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        free(rules[i].match);
-    free(rules);
+        config_release(list->table, (char *)items + i * list->size);
+    free(items);
 }
 
-static void assign_rules(struct config_build *b, const struct config_key *key, json_t *value,
-                         const struct config_place *at)
+void config_release(const struct config_table *t, void *base)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        const struct config_key *key = &t->keys[i];
+        void *field = (char *)base + key->offset, *owned = NULL;
+        if (key->type == CONFIG_STRINGS)
+            config_strings_finish(field);
+        else if (key->type == CONFIG_STRING || key->type == CONFIG_OBJECTS)
+            memcpy(&owned, field, sizeof(owned));
+        if (key->type == CONFIG_OBJECTS)
+            free_objects(key->list, owned, *config_count(key, base));
+        else
+            free(owned);
+    }
+}
+
+static void assign_objects(struct config_build *b, const struct config_key *key, void *field,
+                           json_t *value, const struct config_place *at)
 {
     size_t count = json_array_size(value);
     if (!json_is_array(value) || !in_range(key, count)) {
         mismatch(b, key, false, value, at, NULL);
         return;
     }
-    struct channel_rule *rules = count == 0 ? NULL : calloc(count, sizeof(*rules));
-    if (count > 0 && rules == NULL) {
+    char *items = count == 0 ? NULL : calloc(count, key->list->size);
+    if (count > 0 && items == NULL) {
         b->nomem = true;
         return;
     }
     for (size_t i = 0; i < count; i++) {
         struct config_path step = {at->path, NULL, i};
         struct config_place place = {at->from, at->set, &step};
-        read_rule(b, &rules[i], json_array_get(value, i), &place);
+        read_object(b, key->list, items + i * key->list->size, json_array_get(value, i), &place);
     }
-    config_rules_free(b->config->rules, b->config->rule_count);
-    b->config->rules = rules;
-    b->config->rule_count = count;
+    void *old;
+    memcpy(&old, field, sizeof(old));
+    free_objects(key->list, old, *config_count(key, b->config));
+    memcpy(field, &items, sizeof(items));
+    *config_count(key, b->config) = count;
 }
 
 void config_assign(struct config_build *b, const struct config_key *key, void *base, json_t *value,
@@ -379,8 +404,8 @@ void config_assign(struct config_build *b, const struct config_key *key, void *b
     case CONFIG_STRINGS:
         assign_strings(b, key, field, value, at);
         break;
-    case CONFIG_RULES:
-        assign_rules(b, key, value, at);
+    case CONFIG_OBJECTS:
+        assign_objects(b, key, field, value, at);
         break;
     }
 }
@@ -403,7 +428,7 @@ json_t *config_text_value(const struct config_key *key, const char *text)
             return json_null();
         break;
     case CONFIG_STRINGS:
-    case CONFIG_RULES:
+    case CONFIG_OBJECTS:
         value = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
         break;
     default:

@@ -52,6 +52,7 @@ static const struct {
     {"limits.write_timeout", "120s", "\"2m\""},
     {"channels", "[]", "[]"},
     {"auth.mode", "optional", "\"optional\""},
+    {"auth.keys", "[]", "[]"},
     {"auth.jwks_file", "/etc/tickerd/jwks.json", "\"/etc/tickerd/jwks.json\""},
     {"auth.issuer", "https://login.example.org/", "\"https://login.example.org/\""},
     {"auth.audience", "tickerd", "\"tickerd\""},
@@ -175,8 +176,10 @@ static void sets_each_key_alone(void **state)
         if (strncmp(keys[i].key, "redis.tls.", 10) == 0) /* valid only together */
             continue;
         if (strcmp(keys[i].key, "redis.sentinels") == 0 || strcmp(keys[i].key, "redis.master") == 0)
-            continue; /* go together only */
+            continue;                                   /* go together only */
         if (strcmp(keys[i].key, "proxy.protocol") == 0) /* needs proxy.trusted */
+            continue;
+        if (strcmp(keys[i].key, "auth.mode") == 0) /* needs a key */
             continue;
         (void)snprintf(setting, sizeof(setting), "%s=%s", keys[i].key, keys[i].text);
         struct config *c = build_ok(NULL, NULL, SET(setting));
@@ -371,6 +374,8 @@ static void judges_the_whole(void **state)
         build_ok("{\"resume\": {\"window\": \"6s\"}}", NULL, SET("resume.clock_skew=1s")));
     config_destroy(
         build_ok("{\"cors\": {\"origins\": [\"*\"]}}", NULL, SET("cors.credentials=false")));
+    config_destroy(build_ok("{\"auth\": {\"mode\": \"required\"}}", NULL,
+                            SET("auth.keys=[{\"alg\":\"HS256\",\"env\":\"E\"}]")));
     config_destroy(
         build_ok("{\"listen\": [\"a:1\", \"a:2\", \"unix:/a\", \"unix:/A\"]}", NULL, NULL));
 }
@@ -470,6 +475,9 @@ static void help_lists_each_key(void **state)
         "  channels[].match            (required) ",
         "  channels[].slow             resume ",
         "  channels[].history.age      (inherited) ",
+        "  auth.keys[].alg             (required) ",
+        "  auth.keys[].env             null ",
+        "One of: HS256, HS384,",
         "  redis.prefix                \"sse:\" ",
         "  log.level                   info ",
         "  stream.heartbeat            15s ",

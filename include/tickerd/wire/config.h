@@ -12,6 +12,7 @@
 #include "tickerd/base/log.h"
 #include "tickerd/wire/addr.h"
 #include "tickerd/wire/envelope.h"
+#include "tickerd/wire/token_alg.h"
 
 enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
 /* What happens to a client that cannot keep up: it gets everything in its own time as long as the
@@ -36,6 +37,13 @@ struct channel_rule {
     enum slow_policy slow;
     bool anonymous; /* with auth.mode optional: needs no token */
     struct history_limits history;
+};
+
+/* One entry of auth.keys: where a key for tokens is. */
+struct auth_key {
+    enum token_alg alg;
+    char *file, *env; /* owned; exactly one of them: a path, the name of an environment variable */
+    char *kid;        /* owned; NULL: none */
 };
 
 struct strings {
@@ -82,6 +90,8 @@ struct config {
     struct channel_rule rule_default;
     struct {
         enum auth_mode mode;
+        struct auth_key *keys; /* owned */
+        size_t key_count;
         char *jwks_file;         /* owned path; NULL: none */
         char *issuer, *audience; /* owned; NULL: not looked at */
         char *cookie, *query;    /* owned names; NULL: tokens are not taken from there */
