@@ -18,6 +18,13 @@ void buf_finish(struct buf *b)
     buf_init(b);
 }
 
+void buf_forget(struct buf *b)
+{
+    if (b->data != NULL)
+        explicit_bzero(b->data, b->cap);
+    buf_finish(b);
+}
+
 void buf_reset(struct buf *b)
 {
     b->len = 0;

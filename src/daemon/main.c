@@ -4,6 +4,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/daemon/keys.h"
 #include "tickerd/daemon/options.h"
 #include "tickerd/daemon/server.h"
 #include "tickerd/net/redis_tls.h"
@@ -43,14 +44,16 @@ static int check_or_run(enum options_mode mode, const struct config *config)
     struct buf errors = BUF_INIT;
     struct redis_tls *tls;
     int status = EXIT_SUCCESS;
-    if (!read_tls(config, &tls, &errors)) {
+    struct keyring *keys = keys_load(config, &errors);
+    if (!read_tls(config, &tls, &errors) || keys == NULL) {
         report(&errors);
         status = EXIT_FAILURE;
     } else if (mode == OPTIONS_CHECK) {
         log_info("the configuration is valid");
     } else {
-        status = server_run(config, tls);
+        status = server_run(config, tls, keys);
     }
+    keyring_destroy(keys);
     redis_tls_destroy(tls);
     buf_finish(&errors);
     return status;

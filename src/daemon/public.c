@@ -146,7 +146,7 @@ static void on_closed(void *ctx, const struct http1_end *end)
 /* ---- public ---------------------------------------------------------------------------------- */
 
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
-                struct metrics *metrics, const struct config *config)
+                struct metrics *metrics, const struct config *config, const struct keyring *keys)
 {
     static const struct http1_events events = {on_request, on_bad_request, on_closed};
     memset(p, 0, sizeof *p);
@@ -154,6 +154,7 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
     p->capacity = capacity;
     p->metrics = metrics;
     p->config = config;
+    p->keys = keys;
     return http1_init(&p->http, loop, config->limits.request_bytes,
                       config->limits.request_timeout_ms * US_PER_MS, &events, p);
 }

@@ -21,6 +21,7 @@ enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_
 struct server {
     const struct config *config;
     const struct redis_tls *tls; /* NULL: none */
+    const struct keyring *keys;
     uv_loop_t loop;
     struct hub *hub;
     struct worker **workers;
@@ -160,6 +161,7 @@ static int make_workers(struct server *s)
     for (uint32_t w = 0; w < s->worker_count; w++) {
         struct worker_options options = {
             .config = s->config,
+            .keys = s->keys,
             .capacity = &s->capacity,
             .stats = &s->stats,
             .hub_clock = hub_clock(s->hub),
@@ -298,9 +300,9 @@ static int run_loop(struct server *s)
     return EXIT_SUCCESS;
 }
 
-int server_run(const struct config *config, const struct redis_tls *tls)
+int server_run(const struct config *config, const struct redis_tls *tls, const struct keyring *keys)
 {
-    struct server s = {.config = config, .tls = tls};
+    struct server s = {.config = config, .tls = tls, .keys = keys};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
     if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, config->listen.count) !=

@@ -191,7 +191,8 @@ static int start_all(struct worker *w)
     if (err == ERR_OK)
         err = fanout_init(&w->fanout, o->config, o->stats, &w->metrics, &replica_events, w, seed);
     if (err == ERR_OK)
-        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, o->config);
+        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, o->config,
+                          o->keys);
     return err == ERR_OK ? start_listeners(w) : err;
 }
 

@@ -12,8 +12,9 @@
 
 #include "redis_tls_internal.h"
 #include "tickerd/base/err.h"
+#include "tickerd/base/file.h"
 
-enum { FILE_MAX = 16 << 20, READ_CHUNK = 1 << 14 };
+enum { FILE_MAX = 16 << 20 };
 
 struct redis_tls {
     SSL_CTX *ctx;
@@ -42,34 +43,15 @@ static const char *openssl_says(void)
 /* The whole file; a pipe will do. True, or the reason is in `errors`. */
 static bool slurp(struct buf *text, const char *key, const char *path, struct buf *errors)
 {
-    FILE *f = fopen(path, "rbe");
-    if (f == NULL) {
-        complain(errors, key, path, strerror(errno));
-        return false;
-    }
-    size_t n = 1;
-    errno = 0;
-    while (n > 0 && text->len <= FILE_MAX && buf_reserve(text, READ_CHUNK)) {
-        n = fread(text->data + text->len, 1, READ_CHUNK, f);
-        text->len += n;
-    }
-    const char *why = ferror(f)              ? strerror(errno)
-                      : text->failed         ? err_text(ERR_NOMEM)
-                      : text->len > FILE_MAX ? "it is larger than 16 MiB"
-                      : text->len == 0       ? "it is empty"
-                                             : NULL;
-    (void)fclose(f);
+    int err = file_read(text, path, FILE_MAX, NULL);
+    const char *why = err == ERR_TOO_LONG ? "it is larger than 16 MiB"
+                      : err == ERR_NOMEM  ? err_text(err)
+                      : err != ERR_OK     ? strerror(errno)
+                      : text->len == 0    ? "it is empty"
+                                          : NULL;
     if (why != NULL)
         complain(errors, key, path, why);
     return why == NULL;
-}
-
-/* May hold a private key. */
-static void forget(struct buf *text)
-{
-    if (text->data != NULL)
-        explicit_bzero(text->data, text->cap);
-    buf_finish(text);
 }
 
 typedef const char *take_pem(SSL_CTX *ctx, BIO *pem);
@@ -90,7 +72,7 @@ static bool load(SSL_CTX *ctx, take_pem *take, const char *key, const char *path
         ok = why == NULL;
     }
     ERR_clear_error();
-    forget(&text);
+    buf_forget(&text); /* may hold a private key */
     return ok;
 }
 

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_MAX = 16 << 20, READ_CHUNK = 1 << 16 };
+#include "tickerd/base/err.h"
+#include "tickerd/base/file.h"
+
+enum { FILE_MAX = 16 << 20 };
 
 /* Used where a value may be a misplaced secret and is not quoted. */
 static const char *const kinds[] = {
@@ -112,24 +115,15 @@ void config_walk(struct config_build *b, const struct config_table *t, void *bas
 
 static bool slurp(struct config_build *b, const char *path)
 {
-    FILE *f = fopen(path, "rbe");
-    if (f == NULL) {
+    int err = file_read(&b->source, path, FILE_MAX, NULL);
+    if (err == ERR_UNKNOWN)
         config_error_file(b, 0, 0, "cannot be opened: %s", strerror(errno));
-        return false;
-    }
-    size_t n = 1;
-    while (n > 0 && b->source.len <= FILE_MAX && buf_reserve(&b->source, READ_CHUNK)) {
-        n = fread(b->source.data + b->source.len, 1, READ_CHUNK, f);
-        b->source.len += n;
-    }
-    bool ok = !ferror(f) && !b->source.failed && b->source.len <= FILE_MAX;
-    if (ferror(f))
+    else if (err == ERR_SYSTEM)
         config_error_file(b, 0, 0, "cannot be read: %s", strerror(errno));
-    else if (b->source.len > FILE_MAX)
+    else if (err == ERR_TOO_LONG)
         config_error_file(b, 0, 0, "is larger than %d MiB", FILE_MAX >> 20);
-    b->nomem = b->nomem || b->source.failed;
-    (void)fclose(f);
-    return ok;
+    b->nomem = b->nomem || err == ERR_NOMEM;
+    return err == ERR_OK;
 }
 
 /* jansson puts the key into its text ("… near '"age"'") unless it is long. */

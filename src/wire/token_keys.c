@@ -46,6 +46,11 @@ const char *token_alg_name(enum token_alg alg)
     return algs[alg].name;
 }
 
+bool token_alg_is_secret(enum token_alg alg)
+{
+    return algs[alg].kind == TOKEN_OCT;
+}
+
 enum token_kind token_alg_kind(enum token_alg alg)
 {
     return algs[alg].kind;
@@ -56,17 +61,10 @@ size_t token_alg_field(enum token_alg alg)
     return algs[alg].field;
 }
 
-static void forget(struct buf *b)
-{
-    if (b->data != NULL)
-        explicit_bzero(b->data, b->cap);
-    buf_finish(b);
-}
-
 void token_material_finish(struct token_material *m)
 {
-    forget(&m->a);
-    forget(&m->b);
+    buf_forget(&m->a);
+    buf_forget(&m->b);
 }
 
 struct keyring *keyring_create(void)
@@ -101,7 +99,7 @@ size_t keyring_count(const struct keyring *k)
 bool keyring_has_secret(const struct keyring *k)
 {
     for (size_t i = 0; i < k->count; i++) {
-        if (algs[k->keys[i].alg].kind == TOKEN_OCT)
+        if (token_alg_is_secret(k->keys[i].alg))
             return true;
     }
     return false;
@@ -353,7 +351,7 @@ int keyring_add(struct keyring *k, enum token_alg alg, const char *kid, const vo
 {
     struct token_material m = {.kind = TOKEN_OCT, .a = BUF_INIT, .b = BUF_INIT};
     int err = ERR_OK;
-    if (algs[alg].kind != TOKEN_OCT)
+    if (!token_alg_is_secret(alg))
         err = token_pem_read(&m, bytes, len, why);
     else
         buf_append(&m.a, bytes, len);

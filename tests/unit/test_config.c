@@ -477,7 +477,7 @@ static void help_lists_each_key(void **state)
         "  channels[].history.age      (inherited) ",
         "  auth.keys[].alg             (required) ",
         "  auth.keys[].env             null ",
-        "One of: HS256, HS384,",
+        "One of: HS256,",
         "  redis.prefix                \"sse:\" ",
         "  log.level                   info ",
         "  stream.heartbeat            15s ",

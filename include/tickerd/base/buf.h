@@ -26,6 +26,10 @@ void buf_init(struct buf *b);
 /* Free what the buffer owns and leave it empty. */
 void buf_finish(struct buf *b);
 
+/* The same for contents that are secret: they are overwritten before. (What an earlier growth left
+ * behind is not.) */
+void buf_forget(struct buf *b);
+
 /* Drop the contents and the error, keep the memory. */
 void buf_reset(struct buf *b);
 

@@ -8,6 +8,7 @@
 #include "tickerd/broker/fanout.h"
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/net/http1.h"
+#include "tickerd/wire/token.h"
 
 struct public
 {
@@ -16,6 +17,7 @@ struct public
     struct capacity *capacity; /* borrowed, shared */
     struct metrics *metrics;   /* borrowed */
     const struct config *config;
+    const struct keyring *keys; /* borrowed */
     struct buf answer;
     time_t date_at; /* when `date` was made */
     char date[40];
@@ -23,7 +25,7 @@ struct public
 
 /* ERR_NOMEM: nothing to finish. */
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
-                struct metrics *metrics, const struct config *config);
+                struct metrics *metrics, const struct config *config, const struct keyring *keys);
 
 /* Close all connections; then, once the loop has run, free what is left. */
 void public_close(struct public *p);

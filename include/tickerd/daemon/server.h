@@ -4,9 +4,11 @@
 
 #include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/config.h"
+#include "tickerd/wire/token.h"
 
-/* Run until a signal ends it. Returns the process' exit status. The config is borrowed, and so is
- * `tls`, which is NULL unless config_uses_tls. */
-int server_run(const struct config *config, const struct redis_tls *tls);
+/* Run until a signal ends it. Returns the process' exit status. All is borrowed; `tls` is NULL
+ * unless config_uses_tls. */
+int server_run(const struct config *config, const struct redis_tls *tls,
+               const struct keyring *keys);
 
 #endif

@@ -12,11 +12,13 @@
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/net/inbox.h"
 #include "tickerd/wire/config.h"
+#include "tickerd/wire/token.h"
 
 struct worker;
 
 struct worker_options {
     const struct config *config; /* outlives the worker, as all here */
+    const struct keyring *keys;
     struct capacity *capacity;
     struct frame_stats *stats;
     const _Atomic uint64_t *hub_clock; /* everything up to it is in the inbox */

@@ -2,6 +2,8 @@
 #ifndef TICKERD_WIRE_TOKEN_ALG_H
 #define TICKERD_WIRE_TOKEN_ALG_H
 
+#include <stdbool.h>
+
 #define TOKEN_ALG_MAP(X)                                                                           \
     X(HS256) X(HS384) X(HS512) X(RS256) X(RS384) X(RS512) X(PS256) X(ES256) X(ES384)
 
@@ -16,5 +18,8 @@ enum token_alg {
 enum token_alg token_alg_named(const char *name);
 /* Its name. Static. */
 const char *token_alg_name(enum token_alg alg);
+
+/* Whether its keys are secrets (HS*), which sign as well as they verify. */
+bool token_alg_is_secret(enum token_alg alg);
 
 #endif
