@@ -216,18 +216,22 @@ static void reverse(char *p, size_t n)
     }
 }
 
-/* Move the n bytes at the end of what is kept to `to`, and what was there behind them. */
-static void rotate_to(struct httpreq *r, size_t to, size_t n)
+/* Make the n bytes at the end of what is kept the end of this value, which is kept too; what was
+ * there comes behind them. An empty value begins where it ends, so it is told apart by itself. */
+static void extend(struct httpreq *r, struct span *v, size_t n)
 {
+    size_t to = v->off + v->len;
     char *p = r->text + to;
     size_t all = r->kept - to;
     reverse(p, all - n);
     reverse(p + all - n, n);
     reverse(p, all);
     for (size_t i = 0; i < HTTPREQ_HEADER_COUNT; i++) {
-        if (r->values[i].present && r->values[i].off >= to)
-            r->values[i].off += n;
+        struct span *other = &r->values[i];
+        if (other != v && other->present && other->off >= to)
+            other->off += n;
     }
+    v->len += n;
 }
 
 /* Move a value out of the line to the end of what is kept. It fits: its name, colon and line end
@@ -242,12 +246,10 @@ static void keep_value(struct httpreq *r, enum httpreq_header which, struct http
     memcpy(r->text + r->kept, separator, skip);
     size_t at = r->kept;
     r->kept += n;
-    if (v->present) {
-        rotate_to(r, v->off + v->len, n);
-        v->len += n;
-    } else {
+    if (v->present)
+        extend(r, v, n);
+    else
         *v = (struct span){at, n, true};
-    }
 }
 
 static bool may_repeat(enum httpreq_header which)
@@ -299,7 +301,8 @@ static bool take_header(struct httpreq *r, struct http_slice name, struct http_s
             return refuse(r, REFUSE_DUPLICATE);
         if (which == HTTPREQ_HOST && !host_valid(value))
             return refuse(r, REFUSE_BAD_HOST);
-        keep_value(r, which, value);
+        keep_value(r, which, value); /* over the name, which is not to be looked at any more */
+        break;
     }
     return true;
 }

@@ -302,6 +302,33 @@ static void test_lists_are_joined(void **state)
     check_header(lines, HTTPREQ_ACR_HEADERS, "p, q");
 }
 
+/* An empty value takes no room: it ends where it begins, and where others do. */
+static void test_lists_that_begin_empty(void **state)
+{
+    (void)state;
+    static const char lines[] = "Accept:\r\nCookie:\r\nX-Forwarded-For:\r\nAccept: a\r\n"
+                                "X-Forwarded-For: 1.1.1.1\r\nCookie: b\r\nAccept: c\r\nOrigin:\r\n"
+                                "Forwarded:\r\nCookie: d\r\nForwarded:\r\nForwarded: e\r\n";
+    check_header(lines, HTTPREQ_ACCEPT, ", a, c");
+    check_header(lines, HTTPREQ_COOKIE, "; b; d");
+    check_header(lines, HTTPREQ_X_FORWARDED_FOR, ", 1.1.1.1");
+    check_header(lines, HTTPREQ_ORIGIN, "");
+    check_header(lines, HTTPREQ_FORWARDED, ", , e");
+}
+
+/* A value is kept where the name of its line stood, and must not be taken for one. */
+static void test_values_that_are_names(void **state)
+{
+    (void)state;
+    static const char lines[] = "Accept: Origin: a\r\nAccept-Encoding: X-Forwarded-For\r\n"
+                                "Accept: Cookie=b\r\n";
+    check_header(lines, HTTPREQ_ACCEPT, "Origin: a, Cookie=b");
+    check_header(lines, HTTPREQ_ACCEPT_ENCODING, "X-Forwarded-For");
+    check_header(lines, HTTPREQ_ORIGIN, NULL);
+    check_header(lines, HTTPREQ_X_FORWARDED_FOR, NULL);
+    check_header(lines, HTTPREQ_COOKIE, NULL);
+}
+
 static void repeat(struct buf *b, const char *text, size_t n)
 {
     while (n-- > 0)
@@ -471,6 +498,8 @@ int main(void)
         cmocka_unit_test(test_incomplete_wants_more),
         cmocka_unit_test(test_header_values),
         cmocka_unit_test(test_lists_are_joined),
+        cmocka_unit_test(test_lists_that_begin_empty),
+        cmocka_unit_test(test_values_that_are_names),
         cmocka_unit_test(test_the_head_may_be_exactly_the_limit),
         cmocka_unit_test(test_414_means_the_target),
         cmocka_unit_test(test_the_number_of_headers),
