@@ -15,10 +15,6 @@ bool config_check_listen(const char *text, const char **why)
 bool config_check_redis_url(const char *text, const char **why)
 {
     struct redis_url url;
-    if (!utf8_valid(text, strlen(text))) {
-        *why = "it is not valid UTF-8";
-        return false;
-    }
     if (redis_url_parse(&url, text, why) != 0)
         return false;
     redis_url_finish(&url);
@@ -48,10 +44,6 @@ bool config_check_host(const char *text, const char **why)
 bool config_check_sentinel(const char *text, const char **why)
 {
     struct redis_url url;
-    if (!utf8_valid(text, strlen(text))) {
-        *why = "it is not valid UTF-8";
-        return false;
-    }
     if (sentinel_parse(&url, text, why) != 0)
         return false;
     redis_url_finish(&url);
@@ -74,29 +66,11 @@ bool config_check_master(const char *text, const char **why)
         if ((unsigned char)*p <= 0x20 || *p == 0x7f)
             return false;
     }
-    *why = "it is not valid UTF-8";
-    return utf8_valid(text, strlen(text));
-}
-
-bool config_check_prefix(const char *text, const char **why)
-{
-    if (!utf8_valid(text, strlen(text))) {
-        *why = "it is not valid UTF-8";
-        return false;
-    }
-    for (const char *p = text; *p != '\0'; p++) {
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-            *why = "it has a control byte";
-            return false;
-        }
-    }
     return true;
 }
 
 bool config_check_path(const char *text, const char **why)
 {
-    if (!config_check_prefix(text, why))
-        return false;
     const char *slash = strrchr(text, '/');
     const char *name = slash == NULL ? text : slash + 1;
     if (*name != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
@@ -137,7 +111,7 @@ bool config_check_query(const char *text, const char **why)
         if (strcmp(text, taken[i]) == 0)
             return false;
     }
-    return config_check_prefix(text, why);
+    return true;
 }
 
 bool config_check_trusted(const char *text, const char **why)

@@ -51,7 +51,7 @@ struct config_key {
     const char *what;    /* strings, lists: "a Redis URL …" in messages; numbers: why the limit */
     const char *help;    /* one sentence */
     const char *const *words;                          /* enums: NULL-terminated */
-    bool (*check)(const char *text, const char **why); /* strings, items: NULL: anything goes */
+    bool (*check)(const char *text, const char **why); /* strings, items: NULL: any text goes */
     bool secret;                                       /* never quoted in a message */
     const struct config_list *list;                    /* objects */
     bool required;                                     /* of an object in a list */
@@ -137,7 +137,6 @@ bool config_check_redis_url(const char *text, const char **why);
 bool config_check_sentinel(const char *text, const char **why);
 bool config_check_node(const char *text, const char **why);
 bool config_check_master(const char *text, const char **why);
-bool config_check_prefix(const char *text, const char **why);
 bool config_check_host(const char *text, const char **why);
 bool config_check_path(const char *text, const char **why);
 bool config_check_key_file(const char *text, const char **why);

@@ -137,7 +137,7 @@ static const struct config_key keys[] = {
      .help = "With Redis Cluster: more nodes to begin with than the one in redis.url; the others "
              "are learned from them."},
     {.name = "redis.prefix", .type = CONFIG_STRING, .offset = AT(redis.prefix),
-     .max = PREFIX_MAX, .initial = "sse:", .check = config_check_prefix,
+     .max = PREFIX_MAX, .initial = "sse:",
      .what = "UTF-8 text of at most 200 bytes without control bytes",
      .help = "What a Redis channel's name must begin with to reach clients; the rest is the name "
              "they use."},
@@ -298,7 +298,7 @@ static const struct config_key keys[] = {
              "header (version 1 or 2)."},
 
     {.name = "control.channel", .type = CONFIG_STRING, .offset = AT(control_channel),
-     .optional = true, .max = PREFIX_MAX, .initial = "null", .check = config_check_prefix,
+     .optional = true, .max = PREFIX_MAX, .initial = "null",
      .what = "null or the name of a Redis channel",
      .help = "A Redis channel outside redis.prefix whose messages command all instances, such as "
              "{\"disconnect\": {\"sub\": \"42\"}}."},

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tickerd/wire/utf8.h"
+
 struct unit {
     const char *suffix;
     uint64_t scale;
@@ -236,13 +238,25 @@ static void assign_enum(struct config_build *b, const struct config_key *key, vo
     mismatch(b, key, false, value, at, NULL);
 }
 
+/* Whether it can be printed, and read again, as what it is: a command line may hold any bytes. */
+static bool is_text(const char *text, const char **why)
+{
+    *why = "it is not valid UTF-8";
+    if (!utf8_valid(text, strlen(text)))
+        return false;
+    *why = "it has a control byte";
+    while ((unsigned char)*text >= 0x20 && *text != 0x7f)
+        text++;
+    return *text == '\0';
+}
+
 /* Check one string and copy it. NULL: refused and reported, or out of memory. */
 static char *take_string(struct config_build *b, const struct config_key *key, bool item,
                          const json_t *value, const struct config_place *at)
 {
     const char *why = NULL, *text = json_string_value(value);
     bool fits = text != NULL && (item || in_range(key, strlen(text)));
-    if (!fits || (key->check != NULL && !key->check(text, &why))) {
+    if (!fits || (key->check != NULL && !key->check(text, &why)) || !is_text(text, &why)) {
         mismatch(b, key, item, value, at, why);
         return NULL;
     }

@@ -273,6 +273,11 @@ static void settings_name_themselves(void **state)
         {"channels=[{\"match\":\"a\",\"x\":1}]",
          "=[{\"match\":\"a\",\"x\":1}]: channels[0].x: unknown key"},
         {"redis.prefix=\xff", "=\xef\xbf\xbd: " PREFIX "\"\xef\xbf\xbd\": it is not valid UTF-8"},
+        {"redis.tls.ca=/a\xff", "=/a\xef\xbf\xbd: expected the path of a PEM file, or \"\", found "
+                                "\"/a\xef\xbf\xbd\": it is not "
+                                "valid UTF-8"},
+        {"auth.issuer=a\tb",
+         "=a\\tb: expected null or a string, found \"a\\tb\": it has a control byte"},
         {"redis.url=redis://:s3cret@h:x", ": " URL ": the port must be a number from 0 to 65535"},
         {"log.level=redis://:s3cret@h", ": " LEVELS "text that may hold a password"},
         {"redis.sentinels=[\"redis://:s3cret@h:x\"]",
