@@ -126,6 +126,25 @@ static void too_long(void **state)
     buf_finish(&t.text);
 }
 
+/* The limit is for all parts of a reply together, not for each. */
+static void too_long_in_parts(void **state)
+{
+    (void)state;
+    struct buf in = BUF_INIT;
+    buf_str(&in, "*4\r\n");
+    for (int part = 0; part < 4; part++) {
+        buf_printf(&in, "$%d\r\n", MAX / 3);
+        for (int i = 0; i < MAX / 3; i++)
+            buf_byte(&in, 'x');
+        buf_str(&in, "\r\n");
+    }
+    struct taken t = {.text = BUF_INIT};
+    assert_int_equal(run(&t, in.data, in.len, 65536), ERR_INVALID);
+    assert_int_equal(t.replies, 0);
+    buf_finish(&in);
+    buf_finish(&t.text);
+}
+
 static void take_can_stop_the_feed(void **state)
 {
     (void)state;
@@ -190,6 +209,7 @@ int main(void)
         cmocka_unit_test(nested_replies),
         cmocka_unit_test(no_resp),
         cmocka_unit_test(too_long),
+        cmocka_unit_test(too_long_in_parts),
         cmocka_unit_test(take_can_stop_the_feed),
         cmocka_unit_test(long_parts),
         cmocka_unit_test(noise),
