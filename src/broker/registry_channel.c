@@ -195,19 +195,23 @@ static void drop_stub(struct registry *r, struct channel *c)
     channel_destroy(r, c);
 }
 
+/* Returns how much came free, what other forms of the event hold included; 0: nothing can. */
 static uint64_t relieve(struct registry *r, struct channel *c)
 {
     struct evicting e = {r, c};
-    uint64_t before = c->counted;
+    uint64_t cost = r->cost, frames = c->log.cost;
     size_t freed = chanlog_evict(&c->log, hubclock_now(&r->clock), channel_evicted, &e);
     if (freed > 0) {
-        channel_recount(r, c);
-        return freed;
-    }
-    if (!list_empty(&c->edges))
+        uint64_t forms = freed - (frames - c->log.cost);
+        channel_recount(r, c); /* the hole in its place costs, too */
+        freed = forms + (cost > r->cost ? cost - r->cost : 0);
+    } else if (!list_empty(&c->edges)) {
         return 0;
-    drop_stub(r, c);
-    return before > 0 ? before : 1; /* nothing came free, but there is one less to look at */
+    } else {
+        drop_stub(r, c);
+        freed = cost - r->cost;
+    }
+    return freed > 0 ? freed : 1; /* nothing came free, but there is one less to look at */
 }
 
 /* The channel to give way: one that nobody listens to, else the least recently used of the others

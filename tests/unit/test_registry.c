@@ -334,6 +334,24 @@ static void test_total_takes_from_the_idle_first(void **state)
     hubrig_finish(&h);
 }
 
+/* What an eviction leaves behind has its price, too: one look is enough to come below any limit. */
+static void test_total_counts_the_holes(void **state)
+{
+    (void)state;
+    struct hub_rig h;
+    hubrig_start(&h, NULL);
+    for (int i = 0; i < 8; i++) {
+        const char name[] = {(char)('a' + i), '\0'};
+        hubrig_publish(&h, name, "x");
+    }
+    while (registry_channels(&h.registry) > 1) {
+        h.config->history_total_bytes = h.registry.cost / 10 * 9;
+        registry_tick(&h.registry);
+        assert_true(h.registry.cost <= h.config->history_total_bytes);
+    }
+    hubrig_finish(&h);
+}
+
 static void test_total_goes_by_last_use(void **state)
 {
     (void)state;
@@ -549,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_age),
         cmocka_unit_test(test_age_is_looked_at_when_a_log_is_asked_for),
         cmocka_unit_test(test_total_takes_from_the_idle_first),
+        cmocka_unit_test(test_total_counts_the_holes),
         cmocka_unit_test(test_total_goes_by_last_use),
         cmocka_unit_test(test_the_cost_is_what_the_channels_cost),
         cmocka_unit_test(test_other_forms_count),
