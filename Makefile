@@ -124,9 +124,21 @@ $(OUT)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+LINK_UNIT = @mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+
 $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(UNIT_HELP) $(LIB_OBJS)
+	$(LINK_UNIT)
+
+# For the test that decides what our code gets when it asks for memory, and sees what it logs.
+RENAMED := malloc calloc realloc log_write
+LOG_OBJ := $(OUT)/obj/base/log.o
+$(OUT)/renamed/%.o: $(OUT)/obj/%.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+	objcopy $(foreach f,$(RENAMED),--redefine-sym $(f)=scarce_$(f)) $< $@
+
+$(OUT)/unit/test_nomem: $(OUT)/tests/unit/test_nomem.o $(UNIT_HELP) $(LOG_OBJ) \
+		$(patsubst $(OUT)/obj/%,$(OUT)/renamed/%,$(filter-out $(LOG_OBJ),$(LIB_OBJS)))
+	$(LINK_UNIT)
 
 .SECONDARY:
 units: $(UNITS)

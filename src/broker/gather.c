@@ -444,8 +444,10 @@ static void start_batch(struct batch *b, const struct reader *reader)
     b->live = reader->live;
 }
 
-static bool all_loaded(const struct reader *reader)
+static bool all_loaded(const struct replica *r, const struct reader *reader)
 {
+    if (r->marks->lacking)
+        return false;
     for (size_t k = 0; k < reader->sub_count; k++) {
         if (!reader->subs[k].view->loaded)
             return false;
@@ -479,7 +481,7 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
     if (serves_again(b, reader))
         return;
     start_batch(b, reader);
-    if (!all_loaded(reader)) {
+    if (!all_loaded(r, reader)) {
         b->more = true;
         return;
     }

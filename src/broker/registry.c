@@ -80,14 +80,15 @@ size_t registry_channels(const struct registry *r)
     return strmap_count(&r->channels);
 }
 
-/* Something is missing on all channels, but nothing before `first`. */
-static void add_mark(struct registry *r, enum gap_reason reason, uint64_t first)
+void registry_mark(struct registry *r, enum gap_reason reason, uint64_t first)
 {
     uint64_t seq = hubclock_next(&r->clock);
     if (reason == GAP_UPSTREAM && plant_strikes(PLANT_UPSTREAM))
         return;
-    if (ring_push_mark(&r->marks, seq, reason, first) != ERR_OK)
+    if (ring_push_mark(&r->marks, seq, reason, first) != ERR_OK) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        ring_stretch_mark(&r->marks, seq); /* there is one: that of the start */
+    }
     for (uint32_t w = 0; w < r->worker_count; w++) {
         const struct registry_worker *at = &r->workers[w];
         const struct interest *i = at->size > VIEW_MARKS ? at->interests[VIEW_MARKS] : NULL;
@@ -201,11 +202,11 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         return;
     }
     if (plant_strikes(PLANT_NEEDLESS))
-        add_mark(r, GAP_UPSTREAM, hubclock_now(&r->clock) + 1);
+        registry_mark(r, GAP_UPSTREAM, hubclock_now(&r->clock) + 1);
     struct channel *c = channel_get(r, name, len);
     if (c == NULL) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
-        add_mark(r, GAP_EVICTED, hubclock_now(&r->clock) + 1); /* nowhere else to note it */
+        registry_mark(r, GAP_EVICTED, hubclock_now(&r->clock) + 1); /* nowhere else to note it */
         return;
     }
     if (payload_len > r->config->limits.message_bytes)
@@ -355,7 +356,7 @@ static void go_live(struct registry *r)
         }
     }
     /* One for each outage, before the first thing that follows it. */
-    add_mark(r, GAP_UPSTREAM, r->outage + 1);
+    registry_mark(r, GAP_UPSTREAM, r->outage + 1);
     r->upstream.resumed = false;
     bool all = r->upstream.mode == REDIS_MODE_ALL;
     broadcast(r, &(struct note){.kind = NOTE_UPSTREAM, .arg = all ? UPSTREAM_ALL : UPSTREAM_UP});

@@ -162,6 +162,7 @@ void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason)
     uint64_t seq = hubclock_next(&r->clock);
     if (ring_push_hole(&c->log.ring, seq, c->name, reason) != ERR_OK) {
         metrics_add(r->metrics, METRIC_OUT_OF_MEMORY, 1);
+        registry_mark(r, GAP_EVICTED, seq); /* better for all than not at all */
         return;
     }
     channel_recount(r, c);

@@ -44,6 +44,9 @@ struct head {
  * worker's notes until it asks for a resync. */
 void registry_post(struct registry *r, uint32_t worker, struct note *n);
 
+/* Something is missing on all channels, but nothing before `first`. Needs no memory. */
+void registry_mark(struct registry *r, enum gap_reason reason, uint64_t first);
+
 /* ---- registry_channel.c: channels, logs, memory ---- */
 
 /* Find a channel, or make it with what is known of its past. NULL: out of memory. */

@@ -164,11 +164,23 @@ static void drop_view(struct replica *r, struct view *v)
     queue_request(r, v);
 }
 
+/* Not at once: while memory is short that would go round and round. */
+static void ask_for_what_is_lacking(struct replica *r)
+{
+    for (uint32_t i = 0; r->lacking && i < r->slot_count; i++) {
+        struct view *v = r->slots[i].view;
+        if (v != NULL && v->topic != NULL && v->lacking)
+            queue_request(r, v);
+    }
+    r->lacking = false;
+}
+
 void replica_sweep(struct replica *r)
 {
     list_each(&r->idle, it) {
         drop_view(r, container_of(it, struct view, idle));
     }
+    ask_for_what_is_lacking(r);
     replica_pump(r);
 }
 
@@ -250,10 +262,13 @@ static void apply_to_view(struct replica *r, struct note *n)
     r->evictions += n->kind == NOTE_EVICT ? 1 : 0;
     if (n->kind == NOTE_LIVE)
         v->live = n->arg != 0;
+    else if (n->kind == NOTE_REFUSED && v == r->marks) /* nobody can do without these */
+        v->lacking = true;
     else if (n->kind == NOTE_REFUSED)
         v->refused = true;
     else
         view_apply(v, n, HOLE_COUNTED | r->evictions);
+    r->lacking = r->lacking || v->lacking;
     replica_reached(r, ring_head(&v->ring)); /* an answer may say more than its head */
     if ((n->kind == NOTE_RESET || n->kind == NOTE_LIVE) && !v->live)
         v->unconfirmed = r->head;

@@ -185,7 +185,8 @@ static struct resume from_foreign(const struct replica *r, const struct sub *sub
     struct candidate best = {0, false};
     for (size_t k = 0; id->fp != 0 && k < count; k++)
         search_view(&best, subs[k].view, id->fp, lo, seq.hi + window, *looked);
-    if (best.seq != 0 && best.counts && !hole_between(&r->marks->ring, lo - 1, best.seq))
+    if (best.seq != 0 && best.counts && !r->marks->lacking &&
+        !hole_between(&r->marks->ring, lo - 1, best.seq))
         return at(r, subs, count, best.seq, id->fp);
     if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1)) {
         /* The other instance may have heard it a moment before this one. */

@@ -263,6 +263,15 @@ int ring_push_mark(struct ring *r, uint64_t seq, enum gap_reason reason, uint64_
     return err;
 }
 
+void ring_stretch_mark(struct ring *r, uint64_t seq)
+{
+    struct entry *e = ring_at(r, r->count - 1);
+    e->word = seq | ENTRY_HOLE;
+    e->u.hole->reason = GAP_EVICTED;
+    e->u.hole->made = seq;
+    note_hole(r, e);
+}
+
 static bool hole_at(const struct ring *r, uint32_t i)
 {
     return i < r->count && entry_is_hole(ring_at(r, i));

@@ -34,14 +34,11 @@ void view_destroy(struct view *v)
     free(v);
 }
 
-/* The last resort when not even a hole can be noted: keep nothing, and let the one hole that fits
- * in the memory just freed say so. */
-static void note_loss(struct view *v, uint64_t seq, struct name *channel)
+/* The hub has it all. */
+static void out_of_memory(struct view *v)
 {
-    if (ring_push_hole(&v->ring, seq, channel, GAP_EVICTED) == ERR_OK)
-        return;
-    ring_finish(&v->ring);
-    (void)ring_push_hole(&v->ring, seq, NULL, GAP_EVICTED);
+    v->loaded = false;
+    v->lacking = true;
 }
 
 static void append(struct view *v, struct frame *f)
@@ -51,7 +48,7 @@ static void append(struct view *v, struct frame *f)
         ring_supersede(&v->ring);
     if (ring_push_frame(&v->ring, f) == ERR_OK)
         return;
-    note_loss(v, f->seq, f->channel);
+    out_of_memory(v);
     frame_unref(f);
 }
 
@@ -75,9 +72,10 @@ static void reset(struct view *v, struct snapshot *s)
 {
     if (v->pattern) /* the logs of several channels, one after the other */
         qsort(s->entries, s->count, sizeof s->entries[0], entry_compare);
-    if (ring_assign(&v->ring, s->entries, s->count) != ERR_OK)
-        note_loss(v, s->head, NULL);
     v->loaded = true;
+    v->lacking = false;
+    if (ring_assign(&v->ring, s->entries, s->count) != ERR_OK)
+        out_of_memory(v);
     v->live = s->live;
     v->refused = false;
     v->publisher_ids = 0;
@@ -99,12 +97,12 @@ void view_apply(struct view *v, struct note *n, uint64_t made)
         break;
     case NOTE_HOLE:
         if (ring_push_hole(&v->ring, n->seq, n->ref, (enum gap_reason)n->arg) != ERR_OK)
-            note_loss(v, n->seq, n->ref);
+            out_of_memory(v);
         name_unref(n->ref);
         break;
     case NOTE_MARK:
         if (ring_push_mark(&v->ring, n->seq, (enum gap_reason)n->arg, n->first) != ERR_OK)
-            note_loss(v, n->seq, NULL);
+            out_of_memory(v);
         break;
     case NOTE_RESET:
         reset(v, n->ref);

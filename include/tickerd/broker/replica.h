@@ -37,6 +37,7 @@ struct replica {
     struct link outgoing; /* views with a request to send */
     struct link idle;     /* views without a subscription */
     uint32_t unanswered;  /* views that have been asked for */
+    bool lacking;         /* some view is: replica_sweep asks for it */
     struct view *marks;
     struct timeline timeline;
     uint64_t head;      /* the position reached: whatever comes later is above it */
@@ -68,7 +69,8 @@ int replica_subscribe(struct replica *r, struct sub *sub, const char *topic, siz
  * views are being walked, and a client that comes straight back finds its view still there. */
 void replica_unsubscribe(struct replica *r, struct sub *sub);
 
-/* Drop the views that nobody subscribes to any more. Not while views are being walked. */
+/* Drop the views that nobody subscribes to any more, and ask anew for those that are lacking. Not
+ * while views are being walked. */
 void replica_sweep(struct replica *r);
 
 /* Apply a note from the hub, taking over what it owns. Evictions wait for replica_settle. */

@@ -139,6 +139,10 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
 /* The same for a ring that is `distinct`: all channels, and nothing before `first` is missing. */
 int ring_push_mark(struct ring *r, uint64_t seq, enum gap_reason reason, uint64_t first);
 
+/* What a mark costs no memory for: the newest one, which must be the newest entry, now reaches up
+ * to `seq`, for reason GAP_EVICTED. */
+void ring_stretch_mark(struct ring *r, uint64_t seq);
+
 /* The oldest and the newest frame, still owned by the ring, or NULL. */
 struct frame *ring_oldest(const struct ring *r);
 struct frame *ring_newest(const struct ring *r);

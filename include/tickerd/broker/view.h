@@ -25,6 +25,7 @@ struct view {
     bool loaded; /* the hub has answered; what the view says is whole up to the replica's head */
     bool live;   /* the upstream subscription is confirmed */
     uint64_t unconfirmed; /* else: the replica's head when it began to wait for that */
+    bool lacking;         /* there was no memory for what it was told since the last reset */
     bool refused;         /* the hub has no room for it; its sessions are to be sent away */
 };
 
@@ -40,8 +41,7 @@ struct view *view_create(struct name *topic, bool pattern, uint32_t id, uint32_t
 void view_destroy(struct view *v);
 
 /* Apply a FRAME, EVICT, HOLE, MARK or RESET note, taking over what it owns; `made` is for the hole
- * that an eviction leaves. Memory running out while a frame is appended leaves a hole in its place
- * or, without memory for that either, empties the view: what is lost shows as a gap. */
+ * that an eviction leaves. Without memory for it the view is not loaded any more, but lacking. */
 void view_apply(struct view *v, struct note *n, uint64_t made);
 
 /* Whether the frame at this position is still kept. */
