@@ -6,6 +6,7 @@
 #   KIND=asan               build/asan/     AddressSanitizer and UBSan
 #   KIND=tsan               build/tsan/     ThreadSanitizer
 #   KIND=cov                build/cov/      counts the lines that run; scripts/coverage.sh uses it
+#   KIND=fuzz               build/fuzz/     clang's libFuzzer with both of asan's; for `make fuzzers`
 # PLANTS=1 with any but release adds the bugs that the torture test must catch: build/<kind>-plants/.
 
 PREFIX ?= /usr/local
@@ -28,12 +29,17 @@ MODE_debug := -O0 -g3
 MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 MODE_cov := -O0 -g --coverage -fprofile-update=atomic
+MODE_fuzz := $(MODE_asan) -fsanitize=fuzzer-no-link
 LINK_release := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_cov := --coverage
+LINK_fuzz := $(LINK_asan)
 ifeq ($(MODE_$(KIND)),)
-$(error KIND=$(KIND) is unknown: use release, debug, asan, tsan or cov)
+$(error KIND=$(KIND) is unknown: use release, debug, asan, tsan, cov or fuzz)
+endif
+ifeq ($(KIND)$(origin CC),fuzzdefault)
+CC := clang
 endif
 
 ifdef PLANTS
@@ -87,7 +93,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
 
-.PHONY: all help release debug asan tsan units check coverage bench bench-tools install uninstall clean format lint
+.PHONY: all help release debug asan tsan units fuzzers fuzz-seeds check coverage bench bench-tools install uninstall clean format lint
 .DELETE_ON_ERROR:
 
 all: $(BINARY)
@@ -97,6 +103,8 @@ help:
 	@echo 'make debug|asan|tsan  build/<kind>/tickerd'
 	@echo 'make KIND=asan PLANTS=1  with bugs for the torture test to catch, build/asan-plants/tickerd'
 	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
+	@echo 'make fuzzers KIND=asan  the fuzz targets, to run files: build/<kind>/fuzz/<target> FILE...'
+	@echo 'make fuzzers KIND=fuzz  the same with libFuzzer; scripts/fuzz.sh MINUTES runs them'
 	@echo 'make check            every test (scripts/test.sh)'
 	@echo 'make coverage         which lines the tests run (scripts/coverage.sh)'
 	@echo 'make bench            CPU and memory against bare floors (BENCH_ARGS=--quick)'
@@ -142,6 +150,29 @@ $(OUT)/unit/test_nomem: $(OUT)/tests/unit/test_nomem.o $(UNIT_HELP) $(LOG_OBJ) \
 
 .SECONDARY:
 units: $(UNITS)
+
+# One target for each fuzz_<target>.c. Without libFuzzer it runs the files it is given, as a test.
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+ifeq ($(KIND),fuzz)
+FUZZ_MAIN :=
+FUZZ_LINK := -fsanitize=fuzzer
+else
+FUZZ_MAIN := $(OUT)/tests/fuzz/replay.o
+FUZZ_LINK :=
+endif
+
+$(OUT)/fuzz/%: $(OUT)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(UNIT_HELP) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(FUZZ_LINK) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+
+fuzzers: $(FUZZERS)
+
+# Seeds that nobody can type. Written anew when SAVED_VERSION changes, and committed.
+$(OUT)/tests/fuzz/state_seeds: $(OUT)/tests/fuzz/state_seeds.o $(UNIT_HELP) $(LIB_OBJS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+
+fuzz-seeds: $(OUT)/tests/fuzz/state_seeds
+	$< tests/fuzz/corpus/state
 
 BENCH := $(patsubst %,$(OUT)/bench/%,subscribers publisher floor storm)
 

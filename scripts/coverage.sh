@@ -21,6 +21,14 @@ unit() {
             failures+=("$program")
         fi
     done
+    for source in tests/fuzz/fuzz_*.c; do
+        source=$(basename "$source" .c)
+        program=$out/fuzz/${source#fuzz_}
+        if ! timeout 600 "$program" "tests/fuzz/corpus/${source#fuzz_}" >"$out/log" 2>&1; then
+            cat "$out/log"
+            failures+=("$program")
+        fi
+    done
 }
 
 # A program at -O0 that counts every line reads the world as slow: longer time-outs, the same tests.
@@ -60,7 +68,7 @@ done
 scripts/deps.sh test
 ulimit -n "$(ulimit -Hn)"
 heading 'build'
-make -s -j"$jobs" KIND=cov CC=gcc all units
+make -s -j"$jobs" KIND=cov CC=gcc all units fuzzers
 make -s -j"$jobs" CC=gcc bench-tools # the load of some integration tests comes from them
 # Every process adds its counts to these files when it ends; one that is killed adds none.
 find "$out" -name '*.gcda' -delete

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs what is missing to build (`deps.sh build`, the default) or also to test (`deps.sh test`)
-# tickerd on Debian 12, 13 and Ubuntu 24.04. Does nothing when everything is there.
+# Installs what is missing to build (`deps.sh build`, the default), also to test (`deps.sh test`), or
+# to fuzz (`deps.sh fuzz`) tickerd on Debian 12, 13 and Ubuntu 24.04. Does nothing when everything is there.
 set -euo pipefail
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 
 kind=${1:-build}
 case $kind in
-    build | test) ;;
+    build | test | fuzz) ;;
     *)
-        say "usage: scripts/deps.sh [build|test]"
+        say "usage: scripts/deps.sh [build|test|fuzz]"
         exit 2
         ;;
 esac
@@ -91,7 +91,7 @@ need gcc make pkg-config libc6-dev libuv1-dev libhiredis-dev libjansson-dev zlib
 need_one libllhttp-dev node-llhttp
 
 if [ "$kind" = test ]; then
-    # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is not needed.
+    # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is needed by fuzz only.
     need libcmocka-dev clang clang-format clang-tidy cppcheck openssl python3 python3-pytest \
         python3-pytest-xdist curl redis-tools procps haproxy nginx faketime
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
@@ -100,6 +100,16 @@ if [ "$kind" = test ]; then
     command -v chromium >/dev/null || need_one optional chromium chromium-browser
     command -v firefox-esr >/dev/null || command -v firefox >/dev/null ||
         need_one optional firefox-esr firefox
+fi
+
+# The version of clang that the package `clang` stands for; libFuzzer is in its run-time.
+clang_version() {
+    apt-cache depends clang 2>/dev/null | sed -n 's/^ *Depends: clang-\([0-9]*\)$/\1/p' | head -n 1
+}
+
+if [ "$kind" = fuzz ]; then
+    [ -n "$(clang_version)" ] || update
+    need clang libcmocka-dev "libclang-rt-$(clang_version)-dev"
 fi
 
 if [ ${#missing[@]} -eq 0 ]; then

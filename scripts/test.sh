@@ -96,6 +96,13 @@ unit() {
     for source in "${programs[@]}"; do
         unit_one "$source"
     done
+    # Each fuzz target with the files of its corpus, the crashers once found among them.
+    step 'build fuzz targets, asan' make -s -j"$jobs" WERROR=1 CC=gcc KIND=asan fuzzers
+    for source in tests/fuzz/fuzz_*.c; do
+        source=$(basename "$source" .c)
+        source=${source#fuzz_}
+        step "fuzz corpus: $source" timeout 300 "build/asan/fuzz/$source" "tests/fuzz/corpus/$source"
+    done
     if [ ${#threaded[@]} -gt 0 ]; then
         heading 'unit tests with threads (ThreadSanitizer)'
         step 'build units, tsan' make -s -j"$jobs" WERROR=1 CC=gcc KIND=tsan "${threaded[@]}"

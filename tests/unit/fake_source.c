@@ -151,11 +151,12 @@ static void op_close(struct source *s)
     container_of(s, struct fake_source, source)->closed = true;
 }
 
-static const struct source_ops fake_ops = {op_subscribe, op_unsubscribe, op_start, op_close};
+static const struct source_ops fake_ops = {
+    .subscribe = op_subscribe, .unsubscribe = op_unsubscribe, .start = op_start, .close = op_close};
 
 void fake_source_init(struct fake_source *f, const struct source_events *events, void *ctx)
 {
-    *f = (struct fake_source){.source = {&fake_ops}, .events = events, .ctx = ctx};
+    *f = (struct fake_source){.source = {.ops = &fake_ops}, .events = events, .ctx = ctx};
     strmap_init(&f->subs);
     list_init(&f->active);
     list_init(&f->commands);

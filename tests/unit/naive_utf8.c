@@ -139,3 +139,15 @@ size_t naive_utf8_repair(char *out, const char *s, size_t len, size_t *errors)
         *errors = bad;
     return written;
 }
+
+size_t naive_event_data(char *out, const char *s, size_t len, size_t *errors)
+{
+    size_t n = naive_utf8_repair(out, s, len, errors);
+    size_t w = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (out[i] == '\r' && i + 1 < n && out[i + 1] == '\n')
+            continue;
+        out[w++] = out[i] == '\r' ? '\n' : out[i];
+    }
+    return w;
+}

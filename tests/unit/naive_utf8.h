@@ -12,4 +12,7 @@ size_t naive_utf8_prefix(const char *s, size_t len);
  * bytes. Returns the number written; *errors (may be NULL) is how many are U+FFFD for an error. */
 size_t naive_utf8_repair(char *out, const char *s, size_t len, size_t *errors);
 
+/* What event.data is to be for a payload: repaired, then line ends made LF. As above otherwise. */
+size_t naive_event_data(char *out, const char *s, size_t len, size_t *errors);
+
 #endif

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <glob.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -433,6 +435,36 @@ static void test_limits_in_force_now_hold(void **state)
     buf_finish(&b);
 }
 
+/* ---- the fuzz target's seeds -------------------------------------------------------------------
+ */
+
+/* Run at the top of the source, as tests are. A new SAVED_VERSION wants new seeds: make fuzz-seeds.
+ */
+static void test_the_seeds_for_fuzzing_are_taken(void **state)
+{
+    (void)state;
+    glob_t files;
+    assert_int_equal(glob("tests/fuzz/corpus/state/valid-*", 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        const char *demand[] = {"redis.mode=on-demand", NULL};
+        struct hub_rig h;
+        struct buf b = BUF_INIT;
+        FILE *f = fopen(files.gl_pathv[i], "rbe");
+        assert_non_null(f);
+        assert_true(buf_reserve(&b, 1 << 16));
+        b.len = fread(b.data, 1, 1 << 16, f);
+        assert_int_equal(fclose(f), 0);
+        bool on_demand = strstr(files.gl_pathv[i], "on-demand") != NULL;
+        hubrig_init(&h, build_ok(NULL, NULL, on_demand ? demand : plain));
+        const char *why = saved_restore(&h, b.data, b.len, 0);
+        if (why != NULL)
+            fail_msg("%s: %s", files.gl_pathv[i], why);
+        hubrig_finish(&h);
+        buf_finish(&b);
+    }
+    globfree(&files);
+}
+
 /* ---- the clocks ------------------------------------------------------------------------------ */
 
 static void check_clock(const struct buf *b, uint64_t reached, int64_t wall_us, bool epoch)
@@ -485,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_counts_are_not_believed),
         cmocka_unit_test(test_what_is_not_ours_is_refused),
         cmocka_unit_test(test_limits_in_force_now_hold),
+        cmocka_unit_test(test_the_seeds_for_fuzzing_are_taken),
         cmocka_unit_test(test_clocks_may_have_gone_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
