@@ -101,6 +101,39 @@ void rig_base64url(struct buf *out, const void *bytes, size_t len)
     free(text);
 }
 
+static void put_member(struct buf *out, EVP_PKEY *key, const char *name, const char *param,
+                       int width)
+{
+    unsigned char bytes[2048];
+    BIGNUM *bn = NULL;
+    assert_int_equal(EVP_PKEY_get_bn_param(key, param, &bn), 1);
+    int len = width > 0 ? width : BN_num_bytes(bn);
+    assert_int_equal(BN_bn2binpad(bn, bytes, len), len);
+    buf_printf(out, ",\"%s\":\"", name);
+    rig_base64url(out, bytes, (size_t)len);
+    buf_byte(out, '"');
+    BN_free(bn);
+}
+
+char *rig_jwk(EVP_PKEY *key)
+{
+    struct buf out = BUF_INIT;
+    if (EVP_PKEY_is_a(key, "RSA")) {
+        buf_str(&out, "\"kty\":\"RSA\"");
+        put_member(&out, key, "n", OSSL_PKEY_PARAM_RSA_N, 0);
+        put_member(&out, key, "e", OSSL_PKEY_PARAM_RSA_E, 0);
+    } else {
+        int bits = EVP_PKEY_get_bits(key);
+        buf_printf(&out, "\"kty\":\"EC\",\"crv\":\"P-%d\"", bits);
+        put_member(&out, key, "x", OSSL_PKEY_PARAM_EC_PUB_X, (bits + 7) / 8);
+        put_member(&out, key, "y", OSSL_PKEY_PARAM_EC_PUB_Y, (bits + 7) / 8);
+    }
+    char *text = strdup(buf_cstr(&out));
+    assert_non_null(text);
+    buf_finish(&out);
+    return text;
+}
+
 static const EVP_MD *hash_of(enum token_alg alg)
 {
     switch (alg) {

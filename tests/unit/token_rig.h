@@ -28,6 +28,9 @@ void rig_free_keys(void);
 char *rig_pem(EVP_PKEY *key);
 char *rig_private_pem(EVP_PKEY *key);
 
+/* The inside of a public JWK, `"kty":"RSA","n":…`, without alg and kid; free it. */
+char *rig_jwk(EVP_PKEY *key);
+
 /* Append base64url without padding. */
 void rig_base64url(struct buf *out, const void *bytes, size_t len);
 
