@@ -472,16 +472,11 @@ static void help_lists_each_key(void **state)
 {
     struct buf help = BUF_INIT;
     static const char *const more[] = {
-        "  channels[].match            (required) ",
-        "  channels[].slow             resume ",
-        "  channels[].history.age      (inherited) ",
-        "  auth.keys[].alg             (required) ",
-        "  auth.keys[].env             null ",
-        "One of: HS256,",
-        "  redis.prefix                \"sse:\" ",
-        "  log.level                   info ",
-        "  stream.heartbeat            15s ",
-        "One of: auto, raw, envelope.",
+        "  channels[].match            (required) ",  "  channels[].slow             resume ",
+        "  channels[].history.age      (inherited) ", "  auth.keys[].alg             (required) ",
+        "  auth.keys[].env             null ",        "One of: HS256,",
+        "  redis.prefix                \"sse:\" ",    "  log.level                   info ",
+        "  stream.heartbeat            15s ",         "One of: auto, raw, envelope.",
     };
     (void)state;
     config_help(&help);
