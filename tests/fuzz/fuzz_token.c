@@ -5,7 +5,6 @@
  *     pem     PEM text
  * and anything else is a token as it comes. No token is accepted that the fixed keys did not sign,
  * and what an accepted one says is what its claims say. */
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "fuzz.h"
