@@ -71,6 +71,9 @@ WRONG = [
     ({"cors": {"origins": ["example.org/x"]}}, r"cors\.origins"),
     ({"resume": {"window": "1s"}}, r"resume\.window"),
     ({"log": {"level": "loud"}}, r"log\.level"),
+    ({"auth": {"mode": "required"}}, r"auth\.mode.*auth\.keys or auth\.jwks_file"),
+    ({"auth": {"keys": [{"alg": "HS256"}]}}, r"auth\.keys\[0\].*file or env"),
+    ({"auth": {"keys": [{"alg": "none", "file": "/f"}]}}, r"auth\.keys\[0\]\.alg.*ES384"),
     ("[]", r""), ("", r""), ("{", r"\.json:1\b"), ('{"a":1,}', r"\.json:1\b"),
     ('{"history":{"events":5,"events":6}}', r"events"),
 ]
@@ -150,6 +153,31 @@ def test_passwords_are_not_printed():
     assert "s3cr3t" not in result.stdout + result.stderr
     wrong = run("--check-config", env={"TICKERD_REDIS_URL": "redis://user:s3cr3t@h:99999"})
     assert wrong.returncode != 0 and "s3cr3t" not in wrong.stdout + wrong.stderr
+
+
+def test_keys_are_checked_before_the_start(config_file, tmp_path):
+    """A key that is missing or unfit ends --check-config and a start alike; none is ever shown."""
+    secret = tmp_path / "secret"
+    path = config_file({"auth": {"mode": "required", "keys": [
+        {"alg": "HS256", "file": str(secret)}, {"alg": "HS256", "env": "TICKERD_TEST_SECRET"}]}})
+    secret.write_text("s3cr3t\n")
+    secret.chmod(0o600)
+    for args in (["--check-config"], []):
+        result = run(*args, "--config", path)
+        assert result.returncode == 1
+        assert re.search(r"auth\.keys\[0\].*" + re.escape(str(secret)) + r".*6 bytes.*at least 32",
+                         result.stderr), result.stderr
+        assert re.search(r"auth\.keys\[1\].*not set", result.stderr), result.stderr
+        assert "s3cr3t" not in result.stdout + result.stderr
+    secret.write_text("0123456789abcdef" * 2 + "\n")
+    env = {"TICKERD_TEST_SECRET": "s3cr3t" * 6}
+    result = run("--check-config", "--config", path, env=env)
+    assert result.returncode == 0 and "warn" not in result.stderr, result.stderr
+    shown = run("--print-config", "--config", path, env=env).stdout
+    assert str(secret) in shown and "TICKERD_TEST_SECRET" in shown and "s3cr3t" not in shown
+    secret.chmod(0o644)
+    result = run("--check-config", "--config", path, env=env)
+    assert result.returncode == 0 and re.search("warn.*everybody", result.stderr), result.stderr
 
 
 def test_a_listener_that_is_taken(server):
