@@ -9,6 +9,19 @@ enum { BITS = 128, BITS_V4 = 32 };
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
+struct netaddr netaddr_v4(const uint8_t bytes[4])
+{
+    struct netaddr a = {.is_unix = false};
+    memcpy(a.bytes, v4_prefix, sizeof v4_prefix);
+    memcpy(a.bytes + sizeof v4_prefix, bytes, 4);
+    return a;
+}
+
+bool netaddr_equal(const struct netaddr *a, const struct netaddr *b)
+{
+    return a->is_unix == b->is_unix && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
 bool netaddr_is_v4(const struct netaddr *a)
 {
     return !a->is_unix && memcmp(a->bytes, v4_prefix, sizeof v4_prefix) == 0;
@@ -92,4 +105,13 @@ bool netblock_contains(const struct netblock *b, const struct netaddr *a)
         return false;
     uint8_t mask = (uint8_t)(0xff00U >> rest);
     return rest == 0 || ((a->bytes[whole] ^ b->base.bytes[whole]) & mask) == 0;
+}
+
+bool netblocks_contain(const struct netblocks *b, const struct netaddr *a)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        if (netblock_contains(&b->items[i], a))
+            return true;
+    }
+    return false;
 }
