@@ -382,6 +382,8 @@ static void took_all(struct session *s, const struct batch *b)
         return;
     /* Caught up. What a replay hid must stay behind us. */
     s->behind = false;
+    if (!s->live && s->transport->ops->caught_up != NULL)
+        s->transport->ops->caught_up(s->transport);
     s->live = true;
     if (s->replay != NULL && s->position < s->replay->until.head) {
         s->position = s->replay->until.head;

@@ -1,42 +1,20 @@
 #include "tickerd/daemon/access.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/log.h"
 
-enum { ACCESS_PATH_MAX = 400 };
+enum { ACCESS_PATH_MAX = 400, ACCESS_VALUE_MAX = 200 };
 
 struct access {
     uint64_t started_us;
     int status;
-    char peer[INET6_ADDRSTRLEN];
     const char *method;
     int path_len;
     char path[];
 };
-
-static void name_peer(char *out, size_t size, int fd)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-        struct sockaddr_storage room;
-    } sa = {.room = {0}};
-    socklen_t len = sizeof sa;
-    memcpy(out, "unix", 5);
-    if (getpeername(fd, &sa.any, &len) != 0)
-        memcpy(out, "gone", 5);
-    else if (sa.any.sa_family == AF_INET)
-        (void)inet_ntop(AF_INET, &sa.v4.sin_addr, out, (socklen_t)size);
-    else if (sa.any.sa_family == AF_INET6)
-        (void)inet_ntop(AF_INET6, &sa.v6.sin6_addr, out, (socklen_t)size);
-}
 
 static const char *method_name(const struct httpreq *request)
 {
@@ -53,7 +31,7 @@ static const char *method_name(const struct httpreq *request)
     return "OTHER";
 }
 
-struct access *access_begin(int fd, const struct httpreq *request)
+struct access *access_begin(const struct httpreq *request)
 {
     struct http_slice path = {"(unreadable)", 12};
     if (request != NULL) {
@@ -72,7 +50,6 @@ struct access *access_begin(int fd, const struct httpreq *request)
     a->method = request == NULL ? "-" : method_name(request);
     a->path_len = (int)path.len;
     memcpy(a->path, path.p, path.len);
-    name_peer(a->peer, sizeof a->peer, fd);
     return a;
 }
 
@@ -82,12 +59,43 @@ void access_status(struct access *a, int status)
         a->status = status;
 }
 
-void access_end(struct access *a, uint64_t events, uint64_t bytes)
+/* Printable ASCII but for blanks, quotes, and % and = with which encodings and fields begin. */
+static bool is_plain(char c)
+{
+    return c > ' ' && c <= '~' && strchr("\"%'=\\`", c) == NULL;
+}
+
+void access_put(struct buf *out, const char *text, size_t len)
+{
+    size_t n = len < ACCESS_VALUE_MAX ? len : ACCESS_VALUE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        if (is_plain(text[i]))
+            buf_byte(out, text[i]);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)text[i]);
+    }
+    if (n < len)
+        buf_str(out, "...");
+}
+
+void access_end(struct access *a, const struct access_peer *from, uint64_t events, uint64_t bytes)
 {
     if (a == NULL)
         return;
-    log_info("access: %s %s %.*s %d %.3fs %llu events %llu bytes", a->peer, a->method, a->path_len,
-             a->path, a->status, (double)(clock_mono_us() - a->started_us) / US_PER_S,
-             (unsigned long long)events, (unsigned long long)bytes);
+    char text[NETADDR_TEXT_MAX];
+    struct buf who = BUF_INIT;
+    buf_printf(&who, "client=%s", netaddr_print(from->client, text));
+    if (!netaddr_equal(from->client, from->peer))
+        buf_printf(&who, " via=%s", netaddr_print(from->peer, text));
+    if (from->sub != NULL) {
+        buf_str(&who, " sub=");
+        access_put(&who, from->sub, from->sub_len);
+    }
+    /* A target is printable ASCII without blanks (wire/httpreq). */
+    log_info("access: %s method=%s path=%.*s status=%d seconds=%.3f events=%llu bytes=%llu",
+             buf_cstr(&who), a->method, a->path_len, a->path, a->status,
+             (double)(clock_mono_us() - a->started_us) / US_PER_S, (unsigned long long)events,
+             (unsigned long long)bytes);
+    buf_finish(&who);
     free(a);
 }

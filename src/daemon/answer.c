@@ -5,7 +5,7 @@
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/log.h"
-#include "tickerd/daemon/access.h"
+#include "tickerd/daemon/client.h"
 #include "tickerd/wire/cors.h"
 
 enum { RETRY_AFTER_MIN_S = 1 };
@@ -76,7 +76,7 @@ void answer_begin(struct exchange *x, int status)
 {
     struct buf *out = &x->p->answer;
     buf_reset(out);
-    access_status(http1_user(x->conn), status);
+    client_status(http1_user(x->conn), status);
     buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, status_text(status), date_now(x->p));
     put_cors(out, x);
 }
@@ -142,16 +142,16 @@ static struct http_slice client_position(const struct exchange *x, const struct 
     return id;
 }
 
-void answer_for_now(struct exchange *x, const struct target *t, const char *code,
-                    const char *message)
+static void come_back(struct exchange *x, const struct target *t, int status, const char *code,
+                      const char *message, uint64_t wait_us)
 {
     struct fanout *f = x->p->fanout;
-    uint32_t retry_ms = fanout_retry_ms(f, clock_mono_us());
+    uint32_t retry_ms = fanout_retry_ms(f, clock_mono_us()) + (uint32_t)(wait_us / US_PER_MS);
     if (!x->wants_stream) {
         char extra[48];
         (void)snprintf(extra, sizeof extra, "Retry-After: %u\r\n",
                        RETRY_AFTER_MIN_S + retry_ms / 1000);
-        answer_error(x, 503, code, message, extra);
+        answer_error(x, status, code, message, extra);
         return;
     }
     metrics_add(x->p->metrics, METRIC_REFUSED, 1);
@@ -167,4 +167,16 @@ void answer_for_now(struct exchange *x, const struct target *t, const char *code
         open_encode(out, retry_ms, RESUME_CONTINUED, id.p, id.len);
     }
     answer_send(x);
+}
+
+void answer_for_now(struct exchange *x, const struct target *t, const char *code,
+                    const char *message)
+{
+    come_back(x, t, 503, code, message, 0);
+}
+
+void answer_too_much(struct exchange *x, const struct target *t, const char *code,
+                     const char *message, uint64_t wait_us)
+{
+    come_back(x, t, 429, code, message, wait_us);
 }

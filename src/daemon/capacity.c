@@ -41,6 +41,9 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
                   own + FILES_FOR_CLIENTS);
         return ERR_RANGE;
     }
+    c->tally = tally_create();
+    if (c->tally == NULL)
+        return ERR_NOMEM;
     size_t room = files - own;
     size_t spare = room / 20 + 1; /* for answering those who find no room */
     atomic_init(&c->streams, 0);
@@ -51,6 +54,12 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
     if (clients > 0 && clients < c->max_streams)
         c->max_streams = clients;
     return ERR_OK;
+}
+
+void capacity_finish(struct capacity *c)
+{
+    tally_destroy(c->tally);
+    c->tally = NULL;
 }
 
 bool capacity_enter(_Atomic size_t *count, size_t max)

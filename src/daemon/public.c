@@ -5,10 +5,38 @@
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
-#include "tickerd/daemon/access.h"
 #include "tickerd/daemon/answer.h"
+#include "tickerd/daemon/client.h"
 
 /* ---- resources ------------------------------------------------------------------------------- */
+
+/* Whether limits per address and subject let it in; if not, that has been said. */
+static bool within_limits(struct exchange *x, const struct target *t)
+{
+    uint64_t wait_us;
+    switch (client_enter(http1_user(x->conn), x->p->config, clock_mono_us(), &wait_us)) {
+    case CLIENT_WELCOME:
+        return true;
+    case CLIENT_TOO_MANY_OF_ADDRESS:
+        answer_too_much(x, t, "too_many_streams",
+                        "Your address has as many streams as it may have.", 0);
+        break;
+    case CLIENT_TOO_MANY_OF_SUBJECT:
+        answer_too_much(x, t, "too_many_streams",
+                        "The token's subject has as many streams as it may have.", 0);
+        break;
+    case CLIENT_REPLAYED_TOO_MUCH:
+        answer_too_much(x, t, "replay_budget",
+                        "So much history has been sent to you that you have to wait for more.",
+                        wait_us);
+        break;
+    case CLIENT_NO_MEMORY:
+        metrics_add(x->p->metrics, METRIC_OUT_OF_MEMORY, 1);
+        answer_for_now(x, t, "overloaded", "Out of memory; come back later.");
+        break;
+    }
+    return false;
+}
 
 static void open_stream(struct exchange *x, const struct target *t)
 {
@@ -18,6 +46,8 @@ static void open_stream(struct exchange *x, const struct target *t)
         answer_for_now(x, t, "draining", "The server is shutting down; come back in a moment.");
         return;
     }
+    if (!within_limits(x, t))
+        return;
     if (!capacity_enter(&cap->streams, cap->max_streams)) {
         capacity_tell(cap, clock_mono_us());
         answer_for_now(x, t, "overloaded", "No room for another stream; come back later.");
@@ -90,17 +120,35 @@ static void answer_target(struct exchange *x, const struct target *t)
     }
 }
 
-static void note_access(const struct exchange *x)
+static bool on_peer(void *ctx, struct conn *conn, const struct netaddr *peer,
+                    const struct netaddr *source)
 {
-    if (x->p->config->log.access)
-        http1_set_user(x->conn, access_begin(http1_fd(x->conn), x->request));
+    struct public *p = ctx;
+    if (!client_wanted(p->config))
+        return true;
+    struct client *client = client_create(p->config, p->capacity->tally, peer, source);
+    http1_set_user(conn, client);
+    if (client == NULL)
+        metrics_add(p->metrics, METRIC_REFUSED, 1);
+    return client != NULL;
+}
+
+/* Whether the request may go on; it may not where its limits cannot be kept. */
+static bool note_request(struct exchange *x)
+{
+    if (client_asks(http1_user(x->conn), x->p->config, x->request))
+        return true;
+    metrics_add(x->p->metrics, METRIC_OUT_OF_MEMORY, 1);
+    answer_for_now(x, NULL, "overloaded", "Out of memory; come back later.");
+    return false;
 }
 
 static void on_request(void *ctx, struct conn *conn, const struct httpreq *request)
 {
     struct exchange x = {ctx, conn, request, httpreq_method(request),
                          httpreq_accepts_stream(request)};
-    note_access(&x);
+    if (!note_request(&x))
+        return;
     if (x.method == HTTP_M_OTHER) {
         answer_error(&x, 405, "method_not_allowed",
                      "Only GET, HEAD and OPTIONS are allowed here; events are published through "
@@ -129,15 +177,28 @@ static void on_bad_request(void *ctx, struct conn *conn, const struct httpreq_er
                            const struct httpreq *partial)
 {
     struct exchange x = {ctx, conn, NULL, httpreq_method(partial), httpreq_accepts_stream(partial)};
-    note_access(&x);
+    if (!note_request(&x))
+        return;
     answer_error(&x, error->status, error->code, error->message,
                  error->status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "");
+}
+
+static void on_replay(void *ctx, struct conn *conn, size_t bytes)
+{
+    struct public *p = ctx;
+    client_replayed(http1_user(conn), p->config, bytes, clock_mono_us());
+}
+
+static void on_caught_up(void *ctx, struct conn *conn)
+{
+    (void)ctx;
+    client_caught_up(http1_user(conn));
 }
 
 static void on_closed(void *ctx, const struct http1_end *end)
 {
     struct public *p = ctx;
-    access_end(end->user, end->events, end->bytes);
+    client_destroy(end->user, end, clock_mono_us());
     capacity_leave(&p->capacity->connections);
     if (end->was_stream)
         capacity_leave(&p->capacity->streams);
@@ -148,7 +209,14 @@ static void on_closed(void *ctx, const struct http1_end *end)
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
                 struct metrics *metrics, const struct config *config, const struct keyring *keys)
 {
-    static const struct http1_events events = {on_request, on_bad_request, on_closed};
+    static const struct http1_events events = {
+        .on_peer = on_peer,
+        .on_request = on_request,
+        .on_bad_request = on_bad_request,
+        .on_replay = on_replay,
+        .on_caught_up = on_caught_up,
+        .on_closed = on_closed,
+    };
     memset(p, 0, sizeof *p);
     p->fanout = fanout;
     p->capacity = capacity;
@@ -170,18 +238,31 @@ void public_finish(struct public *p)
     buf_finish(&p->answer);
 }
 
-void public_accept(void *ctx, int fd)
+/* Take a place for a connection, in the last resort that of one that has not said what it wants:
+ * who opens connections and sends nothing keeps nobody out. */
+static bool find_place(struct public *p)
+{
+    struct capacity *cap = p->capacity;
+    if (capacity_enter(&cap->connections, cap->max_connections))
+        return true;
+    if (!http1_shed(&p->http))
+        return false;
+    metrics_add(p->metrics, METRIC_SHED, 1);
+    return capacity_enter(&cap->connections, cap->max_connections);
+}
+
+void public_accept(void *ctx, int fd, const struct netaddr *peer)
 {
     struct public *p = ctx;
     /* Closing at once is a network error to an EventSource, which then tries again. */
-    if (!capacity_enter(&p->capacity->connections, p->capacity->max_connections)) {
+    if (!find_place(p)) {
         metrics_add(p->metrics, METRIC_REFUSED, 1);
         capacity_tell(p->capacity, clock_mono_us());
         (void)close(fd);
         return;
     }
     metrics_add(p->metrics, METRIC_ACCEPTED, 1);
-    int err = http1_accept(&p->http, fd);
+    int err = http1_accept(&p->http, fd, peer, client_proxied(p->config, peer));
     if (err != ERR_OK) {
         if (err == ERR_NOMEM)
             metrics_add(p->metrics, METRIC_OUT_OF_MEMORY, 1);

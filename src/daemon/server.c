@@ -150,6 +150,7 @@ static int open_sockets(struct server *s)
             buf_finish(&why);
             if (s->fds[at] < 0)
                 return ERR_SYSTEM;
+            listener_set_patience(s->fds[at], s->config->limits.write_timeout_ms);
         }
     }
     return ERR_OK;
@@ -280,6 +281,7 @@ static void release(struct server *s)
             listener_unlink(&s->addrs[a]);
     }
     state_finish(&s->state);
+    capacity_finish(&s->capacity);
     free((void *)s->workers);
     free(s->addrs);
     free(s->fds);

@@ -8,6 +8,7 @@
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
+#include "tickerd/wire/proxyhdr.h"
 
 enum {
     INPUT_SIZE = 16 * 1024,
@@ -18,19 +19,27 @@ enum {
 
 enum conn_state { CONN_READING, CONN_STREAMING, CONN_LINGERING, CONN_CLOSED };
 
+/* What is needed until the request is there. */
+struct reading {
+    struct httpreq *request;
+    struct netaddr peer;
+    bool proxied; /* a PROXY header comes first */
+    struct proxyhdr proxy;
+};
+
 struct conn {
     struct transport transport; /* must be first: session calls come back through it */
     uv_poll_t poll;
     struct http1 *http;
     struct link link; /* in the server's list for its state */
     uint64_t since_us;
-    struct httpreq *request; /* while reading */
+    struct reading *reading; /* until the request is there */
     void *user;              /* the caller's */
     struct session session;
     int fd;
     uint8_t state;
     uint8_t drained; /* reads while lingering */
-    bool heard;      /* it has sent anything */
+    bool heard;      /* it has sent some of its request */
     bool was_stream;
 };
 
@@ -59,14 +68,36 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+static struct reading *reading_create(const struct http1 *h, const struct netaddr *peer,
+                                      bool proxied)
+{
+    struct reading *r = calloc(1, sizeof *r);
+    if (r == NULL || (r->request = httpreq_create(h->request_bytes)) == NULL) {
+        free(r);
+        return NULL;
+    }
+    r->peer = *peer;
+    r->proxied = proxied;
+    proxyhdr_init(&r->proxy);
+    return r;
+}
+
+static void reading_destroy(struct reading *r)
+{
+    if (r == NULL)
+        return;
+    httpreq_destroy(r->request);
+    free(r);
+}
+
 static void conn_close(struct conn *c)
 {
     if (c->state == CONN_CLOSED)
         return;
     c->state = CONN_CLOSED;
     list_remove(&c->link);
-    httpreq_destroy(c->request);
-    c->request = NULL;
+    reading_destroy(c->reading);
+    c->reading = NULL;
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd);
     c->http->count--;
@@ -87,11 +118,11 @@ static void conn_linger(struct conn *c)
 
 /* ---- the session's transport ----------------------------------------------------------------- */
 
-static ssize_t write_some(struct transport *t, struct iovec *iov, int count)
+static ssize_t send_some(const struct conn *c, struct iovec *iov, int count)
 {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     for (;;) {
-        ssize_t n = sendmsg(conn_of(t)->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0)
             return n;
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
@@ -101,11 +132,26 @@ static ssize_t write_some(struct transport *t, struct iovec *iov, int count)
     }
 }
 
+static ssize_t write_some(struct transport *t, struct iovec *iov, int count)
+{
+    struct conn *c = conn_of(t);
+    ssize_t n = send_some(c, iov, count);
+    if (n > 0 && !c->session.live)
+        c->http->events->on_replay(c->http->ctx, c, (size_t)n);
+    return n;
+}
+
 static void want_write(struct transport *t, bool on)
 {
     struct conn *c = conn_of(t);
     if (c->state == CONN_STREAMING)
         watch(c, UV_DISCONNECT | (on ? UV_WRITABLE : 0));
+}
+
+static void caught_up(struct transport *t)
+{
+    struct conn *c = conn_of(t);
+    c->http->events->on_caught_up(c->http->ctx, c);
 }
 
 static void end_stream(struct transport *t, bool abort)
@@ -126,25 +172,64 @@ static void end_stream(struct transport *t, bool abort)
 static const struct transport_ops transport_ops = {
     .write = write_some,
     .want_write = want_write,
+    .caught_up = caught_up,
     .close = end_stream,
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+static void answer_bad(struct conn *c, const struct httpreq_error *error)
+{
+    struct http1 *h = c->http;
+    struct reading *r = c->reading;
+    c->reading = NULL; /* lives until the call-back is done, whatever becomes of the connection */
+    h->events->on_bad_request(h->ctx, c, error, r->request);
+    reading_destroy(r);
+}
+
+/* Whether the connection goes on. */
+static bool introduce(struct conn *c, const struct netaddr *source)
+{
+    struct http1 *h = c->http;
+    if (h->events->on_peer(h->ctx, c, &c->reading->peer, source))
+        return true;
+    conn_close(c);
+    return false;
+}
+
+/* The bytes that a PROXY header takes. False: the request cannot begin yet, or never. */
+static bool take_proxy(struct conn *c, const char *data, size_t len, size_t *used)
+{
+    struct reading *r = c->reading;
+    enum proxyhdr_state state = proxyhdr_feed(&r->proxy, data, len, used);
+    if (state == PROXYHDR_MORE)
+        return false;
+    const struct netaddr *source = r->proxy.local ? &r->peer : &r->proxy.client;
+    r->proxied = false;
+    if (state == PROXYHDR_DONE)
+        return introduce(c, source);
+    struct httpreq_error error = {400, "bad_proxy_header", r->proxy.error};
+    if (introduce(c, &r->peer))
+        answer_bad(c, &error);
+    return false;
+}
+
 static void take_input(struct conn *c, const char *data, size_t len)
 {
     struct http1 *h = c->http;
-    struct httpreq *r = c->request;
-    c->heard = true;
-    enum httpreq_state state = httpreq_feed(r, data, len, NULL);
-    if (state == HTTPREQ_MORE)
+    struct reading *r = c->reading;
+    size_t used = 0;
+    if (r->proxied && !take_proxy(c, data, len, &used))
         return;
-    c->request = NULL; /* lives until the call-back is done, whatever becomes of the connection */
-    if (state == HTTPREQ_DONE)
-        h->events->on_request(h->ctx, c, r);
-    else
-        h->events->on_bad_request(h->ctx, c, httpreq_error(r), r);
-    httpreq_destroy(r);
+    c->heard = c->heard || used < len;
+    enum httpreq_state state = httpreq_feed(r->request, data + used, len - used, NULL);
+    if (state == HTTPREQ_ERROR)
+        answer_bad(c, httpreq_error(r->request));
+    if (state != HTTPREQ_DONE)
+        return;
+    c->reading = NULL; /* as in answer_bad */
+    h->events->on_request(h->ctx, c, r->request);
+    reading_destroy(r);
 }
 
 /* Returns whether the connection still waits for input. */
@@ -245,13 +330,13 @@ void http1_finish(struct http1 *h)
     h->input = NULL;
 }
 
-int http1_accept(struct http1 *h, int fd)
+int http1_accept(struct http1 *h, int fd, const struct netaddr *peer, bool proxied)
 {
     struct conn *c = calloc(1, sizeof *c);
-    struct httpreq *request = c == NULL ? NULL : httpreq_create(h->request_bytes);
-    if (request == NULL || uv_poll_init(h->loop, &c->poll, fd) != 0) {
-        int err = request == NULL ? ERR_NOMEM : ERR_SYSTEM;
-        httpreq_destroy(request);
+    struct reading *reading = c == NULL ? NULL : reading_create(h, peer, proxied);
+    if (reading == NULL || uv_poll_init(h->loop, &c->poll, fd) != 0) {
+        int err = reading == NULL ? ERR_NOMEM : ERR_SYSTEM;
+        reading_destroy(reading);
         free(c);
         (void)close(fd);
         return err;
@@ -260,29 +345,40 @@ int http1_accept(struct http1 *h, int fd)
     c->poll.data = c;
     c->http = h;
     c->fd = fd;
-    c->request = request;
+    c->reading = reading;
     list_init(&c->link);
     h->count++;
     enter(c, CONN_READING, &h->reading);
     /* The request is usually there already: no need to be told by the loop. */
-    if (read_request(c))
+    if ((proxied || introduce(c, peer)) && read_request(c))
         watch(c, UV_READABLE);
     return ERR_OK;
+}
+
+static struct conn *oldest(const struct link *list)
+{
+    struct link *first = list_first(list);
+    return first == NULL ? NULL : container_of(first, struct conn, link);
+}
+
+bool http1_shed(struct http1 *h)
+{
+    struct conn *c = oldest(&h->reading), *lingers = oldest(&h->lingering);
+    if (c == NULL || (lingers != NULL && lingers->since_us < c->since_us))
+        c = lingers;
+    if (c != NULL)
+        conn_close(c);
+    return c != NULL;
 }
 
 void http1_reply(struct conn *c, const char *bytes, size_t len)
 {
     /* Answers are small and the socket's buffer is empty: a short write means a dead peer. */
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
-    if (write_some(&c->transport, &iov, 1) != (ssize_t)len)
+    if (send_some(c, &iov, 1) != (ssize_t)len)
         conn_close(c);
     else
         conn_linger(c);
-}
-
-int http1_fd(const struct conn *c)
-{
-    return c->fd;
 }
 
 void http1_set_user(struct conn *c, void *user)
@@ -308,31 +404,18 @@ static void time_out_request(struct conn *c)
 {
     static const struct httpreq_error late = {
         408, "request_timeout", "The request took longer than limits.request_timeout."};
-    struct http1 *h = c->http;
-    struct httpreq *r = c->request;
-    if (!c->heard) { /* opened in advance; an answer could be taken for that of its next request */
+    if (c->heard)
+        answer_bad(c, &late);
+    else /* opened in advance; an answer could be taken for that of its next request */
         conn_close(c);
-        return;
-    }
-    c->request = NULL;
-    h->events->on_bad_request(h->ctx, c, &late, r);
-    httpreq_destroy(r);
 }
 
 void http1_tick(struct http1 *h)
 {
     uint64_t now = clock_mono_us();
-    struct link *it;
-    while ((it = list_first(&h->reading)) != NULL) {
-        struct conn *c = container_of(it, struct conn, link);
-        if (now - c->since_us < h->request_timeout_us)
-            break;
+    struct conn *c;
+    while ((c = oldest(&h->reading)) != NULL && now - c->since_us >= h->request_timeout_us)
         time_out_request(c);
-    }
-    while ((it = list_first(&h->lingering)) != NULL) {
-        struct conn *c = container_of(it, struct conn, link);
-        if (now - c->since_us < LINGER_US)
-            break;
+    while ((c = oldest(&h->lingering)) != NULL && now - c->since_us >= LINGER_US)
         conn_close(c);
-    }
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -30,7 +31,7 @@ struct listener {
     int fd;
     int spare;   /* a descriptor in reserve, to shake off connections when there is no other */
     int closing; /* handles still open */
-    void (*accepted)(void *ctx, int fd);
+    listener_accepted *accepted;
     void *ctx;
 };
 
@@ -194,6 +195,12 @@ int listener_open_beside(int first, const struct addr *a, struct buf *why)
     return fd >= 0 ? fd : fail(-1, why, a, call);
 }
 
+void listener_set_patience(int fd, uint64_t ms)
+{
+    unsigned patience = ms > INT_MAX ? INT_MAX : (unsigned)ms;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience, sizeof patience);
+}
+
 void listener_unlink(const struct addr *a)
 {
     if (a->is_unix)
@@ -226,18 +233,40 @@ static void shake_off(struct listener *l)
     (void)uv_timer_start(&l->pause, on_pause_over, PAUSE_MS, 0);
 }
 
+static struct netaddr address_of(const union sockaddr_any *sa)
+{
+    struct netaddr a = {.is_unix = false};
+    uint8_t v4[4];
+    memcpy(v4, &sa->v4.sin_addr, sizeof v4);
+    if (sa->any.sa_family == AF_INET)
+        return netaddr_v4(v4);
+    if (sa->any.sa_family == AF_INET6)
+        memcpy(a.bytes, &sa->v6.sin6_addr, sizeof a.bytes);
+    else
+        a.is_unix = true;
+    return a;
+}
+
+/* Hand over the next connection that is queued. False, with errno: there is none. */
+static bool accept_one(struct listener *l)
+{
+    union sockaddr_any sa = {.room = {0}};
+    socklen_t len = sizeof sa;
+    int fd = accept4(l->fd, &sa.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return false;
+    struct netaddr peer = address_of(&sa);
+    l->accepted(l->ctx, fd, &peer);
+    return true;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct listener *l = poll->data;
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            l->accepted(l->ctx, fd);
-            continue;
-        }
-        if (errno == EINTR || errno == ECONNABORTED)
+        if (accept_one(l) || errno == EINTR || errno == ECONNABORTED)
             continue;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_warn("cannot accept a connection: %s; raise the open-file limit (LimitNOFILE)",
@@ -248,8 +277,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
-struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
-                                void *ctx)
+struct listener *listener_start(uv_loop_t *loop, int fd, listener_accepted *accepted, void *ctx)
 {
     struct listener *l = calloc(1, sizeof *l);
     int spare = spare_open();
@@ -279,12 +307,8 @@ struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *
 
 void listener_sweep(struct listener *l)
 {
-    for (int i = 0; i < BACKLOG; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            return;
-        l->accepted(l->ctx, fd);
-    }
+    for (int i = 0; i < BACKLOG && accept_one(l); i++)
+        ;
 }
 
 static void on_closed(uv_handle_t *handle)

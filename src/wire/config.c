@@ -6,8 +6,23 @@
 #include "tickerd/base/err.h"
 #include "tickerd/wire/topic.h"
 
+static int read_trusted(struct config *c)
+{
+    const struct strings *texts = &c->proxy.trusted;
+    struct netblocks *blocks = &c->proxy.blocks;
+    const char *why;
+    if (texts->count == 0)
+        return ERR_OK;
+    blocks->items = calloc(texts->count, sizeof *blocks->items);
+    if (blocks->items == NULL)
+        return ERR_NOMEM;
+    for (; blocks->count < texts->count; blocks->count++)
+        (void)netblock_parse(&blocks->items[blocks->count], texts->items[blocks->count], &why);
+    return ERR_OK;
+}
+
 /* Fill in what follows from the values as a whole. */
-static void complete(struct config *c)
+static int complete(struct config *c)
 {
     c->redis.prefix_len = strlen(c->redis.prefix);
     c->rule_default.history = c->history;
@@ -20,6 +35,7 @@ static void complete(struct config *c)
         if (h->age_ms == CONFIG_INHERIT)
             h->age_ms = c->history.age_ms;
     }
+    return read_trusted(c);
 }
 
 struct config *config_build(const struct config_source *from, struct buf *errors)
@@ -40,6 +56,8 @@ struct config *config_build(const struct config_source *from, struct buf *errors
         config_read_set(&b, from->set[i]);
     if (!b.nomem)
         config_cross_check(&b);
+    if (!b.nomem && !b.failed)
+        b.nomem = complete(b.config) != ERR_OK;
     if (b.nomem)
         buf_printf(errors, "%s\n", err_text(ERR_NOMEM));
     buf_finish(&b.source);
@@ -47,7 +65,6 @@ struct config *config_build(const struct config_source *from, struct buf *errors
         config_destroy(b.config);
         return NULL;
     }
-    complete(b.config);
     return b.config;
 }
 
@@ -56,6 +73,7 @@ void config_destroy(struct config *c)
     if (c == NULL)
         return;
     config_release(&config_table, c);
+    free(c->proxy.blocks.items);
     free(c);
 }
 

@@ -52,7 +52,15 @@ static void op_close(struct transport *base, bool abort)
     assert(t->closes == 1);
 }
 
-static const struct transport_ops fake_ops = {op_write, op_want_write, op_close};
+static void op_caught_up(struct transport *base)
+{
+    struct fake_transport *t = (struct fake_transport *)base;
+    assert(t->closes == 0 && !t->caught_up); /* once */
+    t->caught_up = true;
+}
+
+static const struct transport_ops fake_ops = {
+    .write = op_write, .want_write = op_want_write, .caught_up = op_caught_up, .close = op_close};
 
 void fake_transport_init(struct fake_transport *t)
 {

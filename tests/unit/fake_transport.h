@@ -14,6 +14,7 @@ struct fake_transport {
     size_t closes;              /* calls of close: at most one is right */
     int error;                  /* returned by write instead; 0: none */
     bool wanted;                /* want_write(true) is in force */
+    bool caught_up;             /* the stream said so */
     bool aborted;               /* how it was closed */
     bool forget;                /* do not keep the bytes, only decode them */
     struct buf bytes;           /* all that was taken */

@@ -16,6 +16,7 @@
     X(OUT_OF_MEMORY, "messages, streams or views refused for want of memory")                      \
     X(ACCEPTED, "connections accepted")                                                            \
     X(REFUSED, "requests answered with an error")                                                  \
+    X(SHED, "connections without a request cut to make room for new ones")                         \
     X(STREAMS, "streams opened")                                                                   \
     X(STREAMS_ENDED, "streams closed")                                                             \
     X(DELIVERIES, "events written to clients")                                                     \

@@ -16,6 +16,8 @@ struct transport_ops {
     ssize_t (*write)(struct transport *t, struct iovec *iov, int count);
     /* Ask for, or stop, a call of session_writable once bytes can be taken again. Mandatory. */
     void (*want_write)(struct transport *t, bool on);
+    /* The stream has caught up for the first time: what follows is live. Optional. */
+    void (*caught_up)(struct transport *t);
     /* End the connection: orderly (what was taken is delivered, then FIN) or, with `abort`, at
      * once. The session is finished already; the transport frees itself later. Mandatory. */
     void (*close)(struct transport *t, bool abort);

@@ -1,22 +1,38 @@
 /* The access log: one line per request when its connection ends. Never the query (it may hold a
- * token), never a header. */
+ * token), never a header. Its fields are `name=value` with blanks between; what a client chose
+ * cannot hold a blank, so nobody can write fields of his own. */
 #ifndef TICKERD_DAEMON_ACCESS_H
 #define TICKERD_DAEMON_ACCESS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
+#include "tickerd/base/buf.h"
 #include "tickerd/wire/httpreq.h"
+#include "tickerd/wire/netblock.h"
 
 struct access;
 
-/* Note a request that begins on this socket; `request` is NULL if it could not be read. NULL when
- * memory is out. Ends with access_end. */
-struct access *access_begin(int fd, const struct httpreq *request);
+/* Whose request it was. */
+struct access_peer {
+    const struct netaddr *client;
+    const struct netaddr *peer; /* the socket's; named, as `via`, if it is another */
+    const char *sub;            /* NULL: none */
+    size_t sub_len;
+};
+
+/* Note a request that begins; NULL if it could not be read. NULL when memory is out. Ends with
+ * access_end. */
+struct access *access_begin(const struct httpreq *request);
 
 /* Note the status of the answer. NULL is allowed. */
 void access_status(struct access *a, int status);
 
 /* Write the line and free. NULL is allowed. */
-void access_end(struct access *a, uint64_t events, uint64_t bytes);
+void access_end(struct access *a, const struct access_peer *from, uint64_t events, uint64_t bytes);
+
+/* Append text as one value: what could end it, or look like another, is percent-encoded. Cut after
+ * a while, with an ellipsis. */
+void access_put(struct buf *out, const char *text, size_t len);
 
 #endif

@@ -40,4 +40,8 @@ void answer_error(struct exchange *x, int status, const char *code, const char *
 void answer_for_now(struct exchange *x, const struct target *t, const char *code,
                     const char *message);
 
+/* The same for what is up to this client, and not before so long: others get 429 (RFC 6585 §4). */
+void answer_too_much(struct exchange *x, const struct target *t, const char *code,
+                     const char *message, uint64_t wait_us);
+
 #endif

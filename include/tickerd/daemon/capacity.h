@@ -1,4 +1,5 @@
-/* How many connections and streams the process may hold, counted across all workers. */
+/* How many connections and streams the process may hold, counted across all workers; and what each
+ * address and subject has of them. */
 #ifndef TICKERD_DAEMON_CAPACITY_H
 #define TICKERD_DAEMON_CAPACITY_H
 
@@ -7,19 +8,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tickerd/daemon/tally.h"
+
 struct capacity {
     _Atomic size_t streams;
     _Atomic size_t connections;
     size_t max_streams;
     size_t max_connections;
+    struct tally *tally;
     _Atomic uint64_t told_us; /* when the log last said that there is no room; 0: never */
 };
 
 /* Raise the soft open-file limit to the hard one and set the maxima: `clients` (limits.clients, 0:
  * what the limit allows), some descriptors kept for everything else and for telling clients that
- * there is no room. ERR_RANGE: the limit is too low for so many workers and addresses to listen on,
- * which has been logged. */
+ * there is no room. ERR_NOMEM; ERR_RANGE: the limit is too low for so many workers and addresses to
+ * listen on, which has been logged. */
 int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t listeners);
+
+/* After all clients have gone. */
+void capacity_finish(struct capacity *c);
 
 /* Take one if there is room. Each true is to be followed by one capacity_leave. */
 bool capacity_enter(_Atomic size_t *count, size_t max);

@@ -31,7 +31,7 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
 void public_close(struct public *p);
 void public_finish(struct public *p);
 
-/* A connection was accepted. */
-void public_accept(void *ctx, int fd);
+/* A connection of this peer was accepted. */
+void public_accept(void *ctx, int fd, const struct netaddr *peer);
 
 #endif

@@ -1,9 +1,10 @@
 /* HTTP/1 connections of one worker: reading one request, answering it or turning the connection
  * into a stream's transport, and closing so that the last bytes arrive.
  *
- * A connection serves one request (`Connection: close`): reading → answered, or reading →
- * streaming; then, unless the peer is gone, lingering (shut down, draining what the peer still
- * sends, since closing over unread input would be a reset) → closed. */
+ * A connection serves one request (`Connection: close`): reading (first a PROXY header, where one
+ * is due; one deadline for both) → answered, or reading → streaming; then, unless the peer is gone,
+ * lingering (shut down, draining what the peer still sends, since closing over unread input would
+ * be a reset) → closed. */
 #ifndef TICKERD_NET_HTTP1_H
 #define TICKERD_NET_HTTP1_H
 
@@ -12,6 +13,7 @@
 #include "tickerd/base/list.h"
 #include "tickerd/broker/session.h"
 #include "tickerd/wire/httpreq.h"
+#include "tickerd/wire/netblock.h"
 
 struct conn; /* one connection */
 
@@ -24,6 +26,11 @@ struct http1_end {
 };
 
 struct http1_events {
+    /* It is known whose the connection is: `peer` is the socket's, `source` what its PROXY header
+     * says, if one was due, else the same. Comes before anything else, and may come during
+     * http1_accept. False: close it. */
+    bool (*on_peer)(void *ctx, struct conn *c, const struct netaddr *peer,
+                    const struct netaddr *source);
     /* A request is complete. Must call http1_reply or http1_stream. The request lives as long as
      * the call. */
     void (*on_request)(void *ctx, struct conn *c, const struct httpreq *request);
@@ -31,6 +38,9 @@ struct http1_events {
      * after an ERROR may be asked of `partial`. */
     void (*on_bad_request)(void *ctx, struct conn *c, const struct httpreq_error *error,
                            const struct httpreq *partial);
+    /* So many bytes were written to a stream that has not caught up yet; and it has caught up. */
+    void (*on_replay)(void *ctx, struct conn *c, size_t bytes);
+    void (*on_caught_up)(void *ctx, struct conn *c);
     /* The connection is gone for good; `end` is valid during the call. Comes once for each that
      * http1_accept took over, and may come during that call. */
     void (*on_closed)(void *ctx, const struct http1_end *end);
@@ -61,15 +71,16 @@ bool http1_busy(const struct http1 *h);
 /* After the loop has run. */
 void http1_finish(struct http1 *h);
 
-/* Take over an accepted socket. ERR_NOMEM or ERR_SYSTEM: it has been closed, without a call-back.
- */
-int http1_accept(struct http1 *h, int fd);
+/* Take over an accepted socket of this peer, who begins with a PROXY header if it is `proxied`.
+ * ERR_NOMEM or ERR_SYSTEM: it has been closed, without a call-back. */
+int http1_accept(struct http1 *h, int fd, const struct netaddr *peer, bool proxied);
+
+/* Make room: cut the connection that has waited longest without having sent its request, or for its
+ * peer to close after the answer. False: there is none. */
+bool http1_shed(struct http1 *h);
 
 /* Answer with these bytes (head and body) and close. */
 void http1_reply(struct conn *c, const char *bytes, size_t len);
-
-/* The connection's socket, for its peer's address. */
-int http1_fd(const struct conn *c);
 
 /* Hang something of the caller's on the connection; it comes back in on_closed. */
 void http1_set_user(struct conn *c, void *user);

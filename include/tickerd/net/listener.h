@@ -8,6 +8,7 @@
 
 #include "tickerd/base/buf.h"
 #include "tickerd/wire/addr.h"
+#include "tickerd/wire/netblock.h"
 
 /* Open the first listening socket (non-blocking) of an address. It fails where another process
  * listens already. A TCP port of 0 is replaced in *a by the one the kernel chose; of a name's
@@ -22,14 +23,19 @@ int listener_open_beside(int first, const struct addr *a, struct buf *why);
 /* Remove the file of a unix socket; nothing for TCP. */
 void listener_unlink(const struct addr *a);
 
+/* Let connections that are accepted from now on end when their peer has acknowledged nothing, or
+ * has had no room for more, for so long (TCP_USER_TIMEOUT): who vanishes without a FIN would
+ * otherwise be kept for a quarter of an hour. Nothing for unix sockets. */
+void listener_set_patience(int fd, uint64_t ms);
+
 struct listener;
 
-/* Poll a listening socket on this loop; accepted(ctx, fd) is given every connection (non-blocking,
- * close-on-exec). The socket stays the caller's: closing one of several that share an address
- * resets what is queued on it, and other loops may poll the same one. NULL: out of memory or of
- * descriptors, which has been logged. */
-struct listener *listener_start(uv_loop_t *loop, int fd, void (*accepted)(void *ctx, int fd),
-                                void *ctx);
+/* Poll a listening socket on this loop; accepted(ctx, fd, peer) is given every connection
+ * (non-blocking, close-on-exec) and the address at its other end. The socket stays the caller's:
+ * closing one of several that share an address resets what is queued on it, and other loops may
+ * poll the same one. NULL: out of memory or of descriptors, which has been logged. */
+typedef void listener_accepted(void *ctx, int fd, const struct netaddr *peer);
+struct listener *listener_start(uv_loop_t *loop, int fd, listener_accepted *accepted, void *ctx);
 
 /* Accept what is queued right now, before the end. */
 void listener_sweep(struct listener *l);

@@ -12,6 +12,7 @@
 #include "tickerd/base/log.h"
 #include "tickerd/wire/addr.h"
 #include "tickerd/wire/envelope.h"
+#include "tickerd/wire/netblock.h"
 #include "tickerd/wire/token_alg.h"
 
 enum redis_mode { REDIS_MODE_ALL, REDIS_MODE_ON_DEMAND };
@@ -103,8 +104,9 @@ struct config {
         bool credentials;
     } cors;
     struct {
-        struct strings trusted; /* each valid for netblock_parse */
-        bool protocol;          /* trusted peers begin with a PROXY header */
+        struct strings trusted;  /* each valid for netblock_parse */
+        struct netblocks blocks; /* what they mean */
+        bool protocol;           /* trusted peers begin with a PROXY header */
     } proxy;
     char *control_channel; /* owned; NULL: none */
     struct {
