@@ -10,14 +10,16 @@ from .env import scaled
 from .sse import SseParser
 
 
-def connect(address, *, rcvbuf=None, timeout=5):
-    """`address` is (host, port) or the path of a unix socket."""
+def connect(address, *, rcvbuf=None, timeout=5, source=None):
+    """`address` is (host, port) or the path of a unix socket; `source` an own address."""
     family = socket.AF_UNIX if isinstance(address, str) else (
         socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock = socket.socket(family)
     if rcvbuf is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
     sock.settimeout(scaled(timeout))
+    if source is not None:
+        sock.bind((source, 0))
     sock.connect(address)
     if family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,9 +88,9 @@ class Chunked:
         return bytes(found)
 
 
-def request(address, raw, *, timeout=5):
+def request(address, raw, *, timeout=5, source=None):
     """Send bytes, read until the peer closes; a reset, or silence, is an error."""
-    with connect(address, timeout=timeout) as sock:
+    with connect(address, timeout=timeout, source=source) as sock:
         sock.sendall(raw)
         got = bytearray()
         while True:
@@ -102,7 +104,7 @@ class Stream:
     """A request whose answer is (or should be) an event stream."""
 
     def __init__(self, address, target, *, last_id=None, headers=(), method="GET", version="1.1",
-                 rcvbuf=None, raw=None, parse=True):
+                 rcvbuf=None, raw=None, parse=True, source=None):
         self.parser = SseParser()
         self.response = None   # the head, once it is there
         self.received = bytearray()  # all bytes; the body only is parsed
@@ -115,7 +117,7 @@ class Stream:
         pairs += list(headers.items()) if isinstance(headers, dict) else list(headers)
         if last_id is not None:
             pairs.append(("Last-Event-ID", last_id))
-        self.sock = connect(address, rcvbuf=rcvbuf)
+        self.sock = connect(address, rcvbuf=rcvbuf, source=source)
         self.sock.sendall(raw if raw is not None else
                           build(target, method=method, version=version, headers=pairs))
 

@@ -111,12 +111,12 @@ class Daemon:
         return Stream(address, target, **options)
 
     def get(self, target, *, method="GET", version="1.1", headers=(), host="tickerd.test",
-            address=None, timeout=5):
+            address=None, timeout=5, source=None):
         raw = build(target, method=method, version=version, headers=headers, host=host)
-        return request(address or self.address, raw, timeout=timeout)
+        return request(address or self.address, raw, timeout=timeout, source=source)
 
-    def send(self, raw, *, timeout=5):
-        return request(self.address, raw, timeout=timeout)
+    def send(self, raw, *, timeout=5, source=None):
+        return request(self.address, raw, timeout=timeout, source=source)
 
     # Watching it.
 
