@@ -49,6 +49,7 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
     atomic_init(&c->streams, 0);
     atomic_init(&c->connections, 0);
     atomic_init(&c->told_us, 0);
+    atomic_init(&c->told_shed_us, 0);
     c->max_connections = room;
     c->max_streams = room - spare;
     if (clients > 0 && clients < c->max_streams)
@@ -75,13 +76,26 @@ void capacity_leave(_Atomic size_t *count)
     (void)atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
 }
 
+/* Whether it is this thread's turn to say so. */
+static bool is_due(_Atomic uint64_t *told_us, uint64_t now_us)
+{
+    uint64_t told = atomic_load_explicit(told_us, memory_order_relaxed);
+    if (told != 0 && now_us < told + TELL_US)
+        return false;
+    return atomic_compare_exchange_strong(told_us, &told, now_us); /* else another worker does */
+}
+
 void capacity_tell(struct capacity *c, uint64_t now_us)
 {
-    uint64_t told = atomic_load_explicit(&c->told_us, memory_order_relaxed);
-    if (told != 0 && now_us < told + TELL_US)
-        return;
-    if (atomic_compare_exchange_strong(&c->told_us, &told, now_us)) /* else another worker does */
+    if (is_due(&c->told_us, now_us))
         log_warn("all %zu places for streams are taken: clients are told to come back later; raise "
                  "limits.clients or the open-file limit (LimitNOFILE)",
                  c->max_streams);
+}
+
+void capacity_tell_shed(struct capacity *c, uint64_t now_us)
+{
+    if (is_due(&c->told_shed_us, now_us))
+        log_warn("all places are taken: connections without a request make room, the oldest first; "
+                 "limits.clients_per_ip bounds what one address may have");
 }

@@ -248,6 +248,7 @@ static bool find_place(struct public *p)
     if (!http1_shed(&p->http))
         return false;
     metrics_add(p->metrics, METRIC_SHED, 1);
+    capacity_tell_shed(cap, clock_mono_us());
     return capacity_enter(&cap->connections, cap->max_connections);
 }
 

@@ -14,7 +14,7 @@ enum {
     INPUT_SIZE = 16 * 1024,
     LINGER_US = 2 * US_PER_S,
     REQUEST_SOON_US = 200 * US_PER_MS,
-    LINGER_READS = 64, /* a peer that never stops sending is cut */
+    LINGER_BYTES = 1024 * 1024, /* a peer that never stops sending is cut */
 };
 
 enum conn_state { CONN_READING, CONN_STREAMING, CONN_LINGERING, CONN_CLOSED };
@@ -37,9 +37,9 @@ struct conn {
     void *user;              /* the caller's */
     struct session session;
     int fd;
+    uint32_t drained; /* bytes while lingering */
     uint8_t state;
-    uint8_t drained; /* reads while lingering */
-    bool heard;      /* it has sent some of its request */
+    bool heard; /* it has sent some of its request */
     bool was_stream;
 };
 
@@ -251,7 +251,9 @@ static void drain_input(struct conn *c)
     ssize_t n = recv(c->fd, c->http->input, INPUT_SIZE, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0 || ++c->drained == LINGER_READS)
+    if (n > 0)
+        c->drained += (uint32_t)n;
+    if (n <= 0 || c->drained >= LINGER_BYTES)
         conn_close(c);
 }
 

@@ -23,6 +23,9 @@ enum {
     PAUSE_MS = 100,
     /* A slow client's backlog stays in the shared log, not in kernel buffers. */
     NOTSENT_LOWAT = 128 * 1024,
+    /* Clients have nothing to say but a request: what some send behind it waits in their own
+     * buffers, not in ours. */
+    RECEIVE_BUFFER = 16 * 1024,
 };
 
 struct listener {
@@ -103,7 +106,7 @@ static int new_socket(int family)
 /* On failure -1 with errno, and *call names the call that failed. */
 static int listen_at(const struct sockaddr *sa, socklen_t len, const char **call)
 {
-    int lowat = NOTSENT_LOWAT;
+    int lowat = NOTSENT_LOWAT, room = RECEIVE_BUFFER;
     *call = "socket";
     int fd = new_socket(sa->sa_family);
     if (fd < 0)
@@ -113,6 +116,7 @@ static int listen_at(const struct sockaddr *sa, socklen_t len, const char **call
     set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
     set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     *call = "bind";
     if (bind(fd, sa, len) == 0) {
         *call = "listen";

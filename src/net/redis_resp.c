@@ -185,8 +185,9 @@ static int take_replies(struct resp_reader *r)
             return r->verdict;
     }
     size_t left = r->redis->len - r->redis->pos;
-    if (left > r->max || r->held.len > r->max - left || (left > LINE_MAX_LEN &&
-                          memmem(r->redis->buf + r->redis->pos, LINE_MAX_LEN, "\r\n", 2) == NULL)) {
+    if (left > r->max || r->held.len > r->max - left ||
+        (left > LINE_MAX_LEN &&
+         memmem(r->redis->buf + r->redis->pos, LINE_MAX_LEN, "\r\n", 2) == NULL)) {
         r->error = "a reply is too long";
         return ERR_INVALID;
     }

@@ -127,6 +127,7 @@ def test_connections_that_ask_for_nothing_make_room(launch, redis):
         assert not any(cut[-10:]), "the oldest go first"
         assert all(s.received == b"" for s in silent)
         assert listener.gaps == []
+        tickerd.wait_log("all places are taken: connections without a request make room")
     for stream in silent:
         stream.close()
 

@@ -16,7 +16,8 @@ struct capacity {
     size_t max_streams;
     size_t max_connections;
     struct tally *tally;
-    _Atomic uint64_t told_us; /* when the log last said that there is no room; 0: never */
+    /* When the log last said that there is no room, and that some made room; 0: never. */
+    _Atomic uint64_t told_us, told_shed_us;
 };
 
 /* Raise the soft open-file limit to the hard one and set the maxima: `clients` (limits.clients, 0:
@@ -34,5 +35,8 @@ void capacity_leave(_Atomic size_t *count);
 
 /* Say in the log that somebody found no room: at once, and then every ten seconds at most. */
 void capacity_tell(struct capacity *c, uint64_t now_us);
+
+/* The same where room was made by cutting a connection without a request. */
+void capacity_tell_shed(struct capacity *c, uint64_t now_us);
 
 #endif
