@@ -195,8 +195,9 @@ static void test_version_2(void **state)
         check(bytes, n + 10, cases[i].expected);
         if (strncmp(cases[i].expected, "error", 5) == 0)
             continue;
-        for (size_t cut = 1; cut < n; cut++) /* every truncation */
-            check(bytes, cut < 300 ? cut : n - 1, "more");
+        for (size_t cut = 1; cut < n && cut < 60; cut++)
+            check(bytes, cut, "more");
+        check(bytes, n - 1, "more");
     }
 }
 
