@@ -5,7 +5,7 @@
 #include "tickerd/broker/session.h"
 
 /* How often to look at the clock; the finest time-out is a second. */
-enum { TICK_US = 250 * US_PER_MS, DRAIN_TICK_US = 20 * US_PER_MS };
+enum { TICK_US = 250 * US_PER_MS, DRAIN_TICK_US = 20 * US_PER_MS, AWAY_TICK_US = 2 * US_PER_MS };
 
 /* How many of those who wait for an event are looked at in one turn. */
 enum { BEHIND_BATCH = 256 };
@@ -27,9 +27,10 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
     list_init(&f->all);
     list_init(&f->ready);
     list_init(&f->behind);
+    list_init(&f->condemned);
     f->turn = 1;
-    for (size_t i = 0; i < config->rule_count; i++)
-        f->may_cut = f->may_cut || config->rules[i].slow == SLOW_DISCONNECT;
+    rights_init(&f->rights, config);
+    fanout_configure(f, config);
     if (batch_init(&f->batch, stats) != ERR_OK)
         return ERR_NOMEM;
     if (replica_init(&f->replica, events, ctx, patience_us(config)) != ERR_OK) {
@@ -39,6 +40,17 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
     return ERR_OK;
 }
 
+void fanout_configure(struct fanout *f, const struct config *config)
+{
+    f->config = config;
+    f->replica.patience = patience_us(config);
+    f->may_cut = false;
+    for (size_t i = 0; i < config->rule_count; i++)
+        f->may_cut = f->may_cut || config->rules[i].slow == SLOW_DISCONNECT;
+    rights_reload(&f->rights, config);
+    batch_invalidate(&f->batch);
+}
+
 void fanout_finish(struct fanout *f)
 {
     list_each(&f->all, it) {
@@ -46,6 +58,7 @@ void fanout_finish(struct fanout *f)
     }
     replica_finish(&f->replica);
     batch_finish(&f->batch);
+    rights_finish(&f->rights);
 }
 
 /* xorshift64*: jitter needs to be spread, not secret. */
@@ -203,9 +216,11 @@ static void drain_some(struct fanout *f, uint64_t now_us)
     }
 }
 
-uint64_t fanout_tick(struct fanout *f, uint64_t now_us)
+static uint64_t tick(struct fanout *f, uint64_t now_us)
 {
     batch_invalidate(&f->batch);
+    fanout_expire(f, now_us); /* before anything is sent */
+    bool more = fanout_away(f, now_us);
     start_overdue(f, now_us);
     retry_behind(f, now_us);
     beat(f, now_us);
@@ -215,7 +230,15 @@ uint64_t fanout_tick(struct fanout *f, uint64_t now_us)
     if (f->draining)
         drain_some(f, now_us);
     replica_sweep(&f->replica);
+    if (more)
+        return AWAY_TICK_US;
     return f->draining ? DRAIN_TICK_US : TICK_US;
+}
+
+uint64_t fanout_tick(struct fanout *f, uint64_t now_us, uint64_t wall_us)
+{
+    f->wall_ahead = (int64_t)wall_us - (int64_t)now_us;
+    return tick(f, now_us);
 }
 
 void fanout_drain(struct fanout *f, uint64_t now_us)
@@ -225,5 +248,5 @@ void fanout_drain(struct fanout *f, uint64_t now_us)
     f->draining = true;
     f->drain_start_us = now_us;
     f->drain_total = f->count;
-    (void)fanout_tick(f, now_us);
+    (void)tick(f, now_us);
 }

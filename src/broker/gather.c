@@ -1,4 +1,4 @@
-#include "tickerd/broker/gather.h"
+#include "gather_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,46 +6,7 @@
 #include "tickerd/base/err.h"
 #include "tickerd/base/plant.h"
 
-/* So many gaps are announced ahead one by one; of more than that, the last is for all channels. */
-enum { AHEAD_MAX = 16 };
-
-static uint64_t max_seq(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* A gap being gathered: holes that follow one another without an event between become one. */
-struct pending_gap {
-    bool open;
-    const struct ring *ring;
-    const struct name *channel;
-    enum gap_reason reason;
-    uint64_t to;
-};
-
-struct cursor {
-    const struct ring *ring;
-    uint32_t i;
-};
-
-struct walk {
-    struct batch *b;
-    const struct replica *r;
-    const struct reader *reader;
-    struct cursor *cursors; /* where it stands in each ring */
-    size_t cursor_count;
-    uint64_t position;
-    uint32_t fp;
-    struct pending_gap gap;
-    const struct cursor *marks; /* of the cursors; NULL: none lies ahead */
-    uint64_t wide; /* the newest wide hole but for the marks; 0: none ahead, or all are told */
-    /* Beyond this more may be missing than holes say: of a subscription that is not confirmed, or
-     * of all in an outage that goes on. Without such, or once it is told, UINT64_MAX. */
-    uint64_t doubtful;
-    struct told told;
-};
-
-static bool add_gap(struct walk *w, const struct gap *gap)
+bool walk_add_gap(struct walk *w, const struct gap *gap)
 {
     struct buf *text = &w->b->text;
     buf_reset(text);
@@ -87,9 +48,11 @@ static bool hole_hidden(const struct replay *replay, uint64_t seq, const struct 
     return start != NULL && seq < start->seq;
 }
 
-static bool frame_hidden(const struct reader *reader, const struct frame *f)
+static bool frame_hidden(const struct reader *reader, const struct cursor *c, const struct frame *f)
 {
     const struct replay *replay = reader->replay;
+    if (c->decide && !right_hears(reader->right, f->channel))
+        return true;
     if (replay == NULL || f->seq > replay->until.head)
         return reader->behind && frame_superseded(f);
     if (strmap_count(&replay->starts) == 0)
@@ -104,159 +67,25 @@ static bool is_told(const struct told *told, uint64_t seq, const struct hole *h)
     return seq <= told->upto && was_there(h, &told->at);
 }
 
-static bool hole_passes(const struct walk *w, uint64_t seq, const struct hole *h)
+static bool hears_hole(const struct walk *w, const struct cursor *c, const struct hole *h)
 {
-    return h->superseded || is_told(&w->told, seq, h) || hole_hidden(w->reader->replay, seq, h);
+    return !c->decide || h->channel == NULL || right_hears(w->reader->right, h->channel);
+}
+
+bool walk_hole_passes(const struct walk *w, const struct cursor *c, uint64_t seq,
+                      const struct hole *h)
+{
+    return h->superseded || is_told(&w->told, seq, h) || hole_hidden(w->reader->replay, seq, h) ||
+           !hears_hole(w, c, h);
 }
 
 /* What has been evicted while the client was here, it was too slow for. */
-static enum gap_reason reason_of(const struct walk *w, const struct hole *h)
+enum gap_reason walk_reason(const struct walk *w, const struct hole *h)
 {
     return h->reason == GAP_EVICTED && w->reader->live ? GAP_SLOW : h->reason;
 }
 
-/* ---- losses ahead --------------------------------------------------------------------------- */
-
-struct ahead {
-    struct gap gaps[AHEAD_MAX];
-    size_t count;
-};
-
-static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, const struct hole *h)
-{
-    struct gap *g = NULL;
-    for (size_t k = 0; k < a->count && g == NULL; k++) {
-        if (name_equal(a->gaps[k].channel, h->channel))
-            g = &a->gaps[k];
-    }
-    if (g == NULL && a->count == AHEAD_MAX) {
-        g = &a->gaps[AHEAD_MAX - 1];
-        g->channel = NULL;
-    }
-    if (g == NULL) {
-        g = &a->gaps[a->count++];
-        *g = (struct gap){.channel = h->channel,
-                          .reason = reason_of(w, h),
-                          .from = w->position,
-                          .from_fp = w->fp,
-                          .ahead = true};
-    }
-    if (g->to < seq)
-        g->to = seq;
-}
-
-/* The source works, but has not confirmed this subscription yet, though its clients have been let
- * in. Whatever is published there is lost until it is, and other subscriptions' events would carry
- * the client beyond that. One that is refused is another matter: it has been told, and will be
- * again once it is granted; in between that would only be noise. */
-static bool unheard(const struct replica *r, const struct view *v)
-{
-    return r->upstream && !v->live && r->head <= v->unconfirmed + r->patience;
-}
-
-/* What goes on being missed, up to now. */
-static void note_unheard(struct ahead *a, const struct walk *w)
-{
-    const struct hole outage = {.channel = NULL, .reason = GAP_UPSTREAM};
-    if (!w->r->upstream)
-        note_ahead(a, w, w->r->head, &outage);
-    for (size_t k = 0; k < w->reader->sub_count; k++) {
-        const struct view *v = w->reader->subs[k].view;
-        const struct hole h = {.channel = v->pattern ? NULL : v->topic, .reason = GAP_UPSTREAM};
-        if (unheard(w->r, v))
-            note_ahead(a, w, w->r->head, &h);
-    }
-}
-
-static void look_ahead(struct ahead *a, const struct walk *w)
-{
-    const struct pending_gap *p = &w->gap;
-    a->count = 0;
-    if (p->open)
-        a->gaps[a->count++] = (struct gap){.channel = p->channel,
-                                           .reason = p->reason,
-                                           .from = w->position,
-                                           .from_fp = w->fp,
-                                           .to = p->to,
-                                           .ahead = true};
-    for (size_t k = 0; k < w->cursor_count; k++) {
-        const struct cursor *c = &w->cursors[k];
-        for (uint32_t i = c->i; i < c->ring->count; i++) {
-            const struct entry *e = ring_at(c->ring, i);
-            if (entry_seq(e) > w->wide)
-                break;
-            if (entry_is_hole(e) && !hole_passes(w, entry_seq(e), e->u.hole))
-                note_ahead(a, w, entry_seq(e), e->u.hole);
-        }
-    }
-    if (w->doubtful < UINT64_MAX)
-        note_unheard(a, w);
-}
-
-static uint32_t generation_of(const struct replica *r, const struct reader *reader)
-{
-    uint32_t sum = r->marks->ring.generation;
-    for (size_t k = 0; k < reader->sub_count; k++)
-        sum += reader->subs[k].view->ring.generation;
-    return sum;
-}
-
-/* The mark of an outage that had begun at this position; 0: none. Outages do not overlap: it can
- * only be the next. */
-static uint64_t mark_over(const struct walk *w, uint64_t seq)
-{
-    const struct cursor *c = w->marks;
-    if (c == NULL || c->i == c->ring->count)
-        return 0;
-    const struct entry *e = ring_at(c->ring, c->i);
-    bool over = e->u.hole->first <= seq && seq < entry_seq(e);
-    return over && !hole_passes(w, entry_seq(e), e->u.hole) ? entry_seq(e) : 0;
-}
-
-/* Whether all that could be told ahead has been, so that a client that lags far behind does not
- * have the logs searched for every batch. */
-static bool nothing_new(const struct walk *w)
-{
-    return !w->gap.open && w->doubtful == UINT64_MAX && w->told.upto >= w->wide &&
-           w->told.at.head == w->r->head && w->told.at.evictions == w->r->evictions;
-}
-
-/* Before the client's position becomes this, which holes reach over: tell of all losses up to
- * those, and of those in the gap that is being gathered. */
-static bool announce_ahead(struct walk *w, uint64_t seq)
-{
-    struct ahead ahead;
-    w->wide = max_seq(w->wide, mark_over(w, seq));
-    if (nothing_new(w)) {
-        w->wide = 0;
-        return true;
-    }
-    w->wide = max_seq(w->wide, w->doubtful < UINT64_MAX ? w->r->head : w->told.upto);
-    look_ahead(&ahead, w);
-    for (size_t k = 0; k < ahead.count; k++) {
-        if (!add_gap(w, &ahead.gaps[k]))
-            return false;
-    }
-    if (ahead.count > 0) {
-        w->told = (struct told){.upto = w->wide,
-                                .at = {w->r->head, w->r->evictions},
-                                .generation = generation_of(w->r, w->reader)};
-        w->b->told = w->told;
-        w->b->told_items = w->b->count;
-    }
-    w->gap.open = false;
-    w->doubtful = UINT64_MAX;
-    w->wide = 0;
-    return true;
-}
-
 /* ---- the walk ------------------------------------------------------------------------------- */
-
-/* Whether something older may be missing untold when the client's position becomes this. */
-static bool reaches_over(const struct walk *w, uint64_t seq)
-{
-    return seq < w->wide || seq > w->doubtful || mark_over(w, seq) > 0;
-}
 
 static bool flush_gap(struct walk *w)
 {
@@ -265,52 +94,59 @@ static bool flush_gap(struct walk *w)
         return true;
     /* Its id would be where it ends, which is beyond what else is missing before that; unless it
      * speaks for all channels. */
-    if (p->channel != NULL && reaches_over(w, p->to))
-        return announce_ahead(w, p->to);
+    if (p->channel != NULL && walk_reaches_over(w, p->to))
+        return walk_announce_ahead(w, p->to);
     const struct gap gap = {.channel = p->channel,
                             .reason = p->reason,
                             .from = w->position,
                             .from_fp = w->fp,
                             .to = p->to};
-    if (!add_gap(w, &gap))
+    if (!walk_add_gap(w, &gap))
         return false;
     w->gap.open = false;
     return true;
 }
 
-static bool visit_hole(struct walk *w, const struct ring *ring, uint64_t seq, const struct hole *h)
+/* Whether the reader was too slow for what it has missed here. */
+static bool hole_cuts(const struct walk *w, const struct cursor *c, const struct hole *h)
+{
+    bool known = !c->decide || h->channel != NULL; /* to be a channel that it may hear */
+    return h->cuts && known && w->reader->live && h->evicted_seq > w->reader->position;
+}
+
+static bool visit_hole(struct walk *w, const struct cursor *c, uint64_t seq, const struct hole *h)
 {
     struct pending_gap *gap = &w->gap;
-    if (hole_passes(w, seq, h))
+    if (walk_hole_passes(w, c, seq, h))
         return true;
-    if (h->cuts && w->reader->live && h->evicted_seq > w->reader->position) {
+    if (hole_cuts(w, c, h)) {
         w->b->cut = true;
         return false;
     }
-    bool melts = gap->open && (gap->ring == ring || gap->channel == NULL || h->channel == NULL ||
+    bool melts = gap->open && (gap->ring == c->ring || gap->channel == NULL || h->channel == NULL ||
                                gap->to == seq || name_equal(gap->channel, h->channel));
     if (gap->open && !melts) {
         if (!flush_gap(w))
             return false;
-        if (hole_passes(w, seq, h)) /* it has been told ahead just now */
+        if (walk_hole_passes(w, c, seq, h)) /* it has been told ahead just now */
             return true;
     }
     if (!gap->open)
-        *gap = (struct pending_gap){true, ring, h->channel, reason_of(w, h), seq};
+        *gap = (struct pending_gap){true, c->ring, h->channel, walk_reason(w, h), seq};
     else if (!name_equal(gap->channel, h->channel))
         gap->channel = NULL;
     gap->to = seq;
     return true;
 }
 
-static bool visit_frame(struct walk *w, struct frame *f)
+static bool visit_frame(struct walk *w, const struct cursor *c, struct frame *f)
 {
-    if (frame_hidden(w->reader, f))
+    if (frame_hidden(w->reader, c, f))
         return true;
     /* A wide hole at its very place stands in another view that has heard of the event's eviction
      * already, and reaches over what melted into it. */
     if (!flush_gap(w) ||
-        ((f->seq == w->wide || reaches_over(w, f->seq)) && !announce_ahead(w, f->seq)))
+        ((f->seq == w->wide || walk_reaches_over(w, f->seq)) && !walk_announce_ahead(w, f->seq)))
         return false;
     size_t len;
     const char *bytes = frame_bytes(f, w->reader->format, w->b->stats, &len);
@@ -330,17 +166,17 @@ static bool visit_frame(struct walk *w, struct frame *f)
     return true;
 }
 
-static bool visit(struct walk *w, const struct ring *ring, const struct entry *e)
+static bool visit(struct walk *w, const struct cursor *c, const struct entry *e)
 {
     if (entry_is_hole(e))
-        return visit_hole(w, ring, entry_seq(e), e->u.hole);
-    return visit_frame(w, e->u.frame);
+        return visit_hole(w, c, entry_seq(e), e->u.hole);
+    return visit_frame(w, c, e->u.frame);
 }
 
 static void walk_one(struct walk *w)
 {
     struct cursor *c = &w->cursors[0];
-    while (c->i < c->ring->count && visit(w, c->ring, ring_at(c->ring, c->i)))
+    while (c->i < c->ring->count && visit(w, c, ring_at(c->ring, c->i)))
         c->i++;
 }
 
@@ -364,16 +200,19 @@ static struct cursor *lowest(struct cursor *cursors, size_t n)
     return best;
 }
 
+enum visited { VISITED_HOLE, SENT_FRAME, HIDDEN_FRAME };
+
 /* Leave behind what stands at `seq`. Holes there are one gap, but it must name what each of them
- * names: in another view more may have melted into it. */
-static void pass(struct walk *w, struct cursor *c, uint64_t seq, bool hole)
+ * names: in another view more may have melted into it. And a frame that is not sent answers for
+ * none of them. */
+static void pass(struct walk *w, struct cursor *c, uint64_t seq, enum visited what)
 {
     for (; c->i < c->ring->count; c->i++) {
         const struct entry *e = ring_at(c->ring, c->i);
-        if (entry_seq(e) > seq)
+        if (entry_seq(e) > seq || (what == HIDDEN_FRAME && entry_is_hole(e)))
             return;
-        if (hole && entry_is_hole(e))
-            (void)visit_hole(w, c->ring, seq, e->u.hole);
+        if (what == VISITED_HOLE && entry_is_hole(e))
+            (void)visit_hole(w, c, seq, e->u.hole);
     }
 }
 
@@ -385,30 +224,54 @@ static void walk_many(struct walk *w)
             return;
         const struct entry *e = ring_at(c->ring, c->i);
         uint64_t seq = entry_seq(e);
-        if (!visit(w, c->ring, e))
+        if (!visit(w, c, e))
             return;
-        bool hole = entry_is_hole(e);
+        enum visited what = entry_is_hole(e)     ? VISITED_HOLE
+                            : w->position == seq ? SENT_FRAME
+                                                 : HIDDEN_FRAME;
         for (size_t k = 0; k < w->cursor_count; k++) /* the same in overlapping views goes once */
-            pass(w, &w->cursors[k], seq, hole);
+            pass(w, &w->cursors[k], seq, what);
     }
 }
 
-static const struct cursor *open_cursor(struct walk *w, const struct ring *ring)
+/* Where the walk begins: what the reader has gone by need not be decided again. */
+static uint64_t start_of(const struct reader *reader)
 {
-    uint64_t position = w->reader->position;
-    if (ring_head(ring) <= position)
+    return reader->right == NULL ? reader->position
+                                 : max_seq(reader->position, reader->right->passed);
+}
+
+static const struct cursor *open_cursor(struct walk *w, const struct view *v)
+{
+    if (ring_head(&v->ring) <= w->start)
         return NULL;
     struct cursor *c = &w->cursors[w->cursor_count++];
-    *c = (struct cursor){ring, ring_after(ring, position)};
+    *c = (struct cursor){.ring = &v->ring,
+                         .i = ring_after(&v->ring, w->start),
+                         .decide = v->pattern && w->reader->right != NULL};
     return c;
+}
+
+/* The newest wide hole ahead that the reader may hear of; 0: none. */
+static uint64_t wide_ahead(const struct walk *w, const struct cursor *c, uint64_t newest)
+{
+    if (c == NULL || newest <= w->start || !c->decide)
+        return newest;
+    for (uint32_t i = c->ring->count; i > c->i; i--) {
+        const struct entry *e = ring_at(c->ring, i - 1);
+        if (entry_is_hole(e) && e->u.hole->first < entry_seq(e) && hears_hole(w, c, e->u.hole))
+            return entry_seq(e);
+    }
+    return 0;
 }
 
 static void open_view(struct walk *w, const struct view *v)
 {
-    (void)open_cursor(w, &v->ring);
-    if (v->ring.newest_wide > w->wide && v->ring.newest_wide > w->reader->position)
-        w->wide = v->ring.newest_wide;
-    if (unheard(w->r, v))
+    const struct cursor *c = open_cursor(w, v);
+    uint64_t wide = wide_ahead(w, c, v->ring.newest_wide);
+    if (wide > w->wide && wide > w->start)
+        w->wide = wide;
+    if (walk_unheard(w->r, v))
         w->doubtful = 0;
 }
 
@@ -416,32 +279,42 @@ static void open_cursors(struct walk *w)
 {
     const struct reader *reader = w->reader;
     w->doubtful = w->r->upstream ? UINT64_MAX : w->r->outage;
-    w->marks = open_cursor(w, &w->r->marks->ring);
+    w->marks = open_cursor(w, w->r->marks);
     for (size_t k = 0; k < reader->sub_count; k++)
         open_view(w, reader->subs[k].view);
     if (reader->replay != NULL && reader->replay->told.upto > 0 &&
-        reader->replay->told.generation == generation_of(w->r, reader))
+        reader->replay->told.generation == walk_generation(w->r, reader))
         w->told = reader->replay->told;
+}
+
+/* Whether others may hear the same: all who are not restricted, and all who are by the rules only.
+ */
+static bool may_share(const struct reader *reader)
+{
+    return reader->sub_count == 1 && reader->replay == NULL &&
+           (reader->right == NULL || reader->right->grant == NULL);
 }
 
 static bool serves_again(const struct batch *b, const struct reader *reader)
 {
-    return b->valid && reader->sub_count == 1 && reader->replay == NULL &&
-           b->view == reader->subs[0].view && b->position == reader->position &&
-           b->fp == reader->fp && b->format == reader->format && b->behind == reader->behind &&
-           b->live == reader->live;
+    return b->valid && may_share(reader) && b->view == reader->subs[0].view &&
+           b->position == reader->position && b->fp == reader->fp && b->format == reader->format &&
+           b->behind == reader->behind && b->live == reader->live &&
+           b->restricted == (reader->right != NULL) && b->start == start_of(reader);
 }
 
 static void start_batch(struct batch *b, const struct reader *reader)
 {
     batch_clear(b);
-    b->valid = reader->sub_count == 1 && reader->replay == NULL;
+    b->valid = may_share(reader);
     b->view = reader->subs[0].view;
     b->position = reader->position;
     b->fp = reader->fp;
     b->format = reader->format;
     b->behind = reader->behind;
     b->live = reader->live;
+    b->restricted = reader->right != NULL;
+    b->start = b->passed = start_of(reader);
 }
 
 static bool all_loaded(const struct replica *r, const struct reader *reader)
@@ -470,10 +343,21 @@ static bool reserve_cursors(struct batch *b, size_t count)
 bool reader_too_slow(const struct reader *reader)
 {
     for (size_t k = 0; reader->live && k < reader->sub_count; k++) {
-        if (reader->subs[k].view->ring.newest_cut > reader->position)
+        const struct view *v = reader->subs[k].view;
+        bool decide = v->pattern && reader->right != NULL;
+        if (!decide && v->ring.newest_cut > reader->position)
             return true;
     }
     return false;
+}
+
+/* How far a walk has come that went through everything. */
+static uint64_t end_of(const struct walk *w)
+{
+    uint64_t end = w->start;
+    for (size_t k = 0; k < w->cursor_count; k++)
+        end = max_seq(end, ring_head(w->cursors[k].ring));
+    return end;
 }
 
 void batch_gather(struct batch *b, const struct replica *r, const struct reader *reader)
@@ -494,6 +378,7 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
                      .r = r,
                      .reader = reader,
                      .cursors = b->cursors,
+                     .start = b->start,
                      .position = reader->position,
                      .fp = reader->fp};
     open_cursors(&w);
@@ -508,6 +393,7 @@ void batch_gather(struct batch *b, const struct replica *r, const struct reader 
     if (ahead && b->told_items == b->count && b->count > 0) /* nothing follows: it ends there */
         batch_end_at(b, &r->timeline, w.told.upto);
     b->walked = true;
+    b->passed = end_of(&w);
     b->reached = ahead ? w.told.upto : w.position;
     b->reached_fp = ahead ? 0 : w.fp;
     if (b->failed) {

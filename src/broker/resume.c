@@ -26,68 +26,100 @@ static bool hides_nothing(const struct entry *e)
     return e->u.hole->reason == GAP_OVERSIZE && e->u.hole->first == entry_seq(e);
 }
 
-/* Whether a ring has a hole in (from, to] in which an event may be missing that another instance
- * has sent. */
-static bool hole_between(const struct ring *r, uint64_t from, uint64_t to)
+/* ---- what a stream may hear of ----------------------------------------------------------------
+ */
+
+static bool decides(const struct scope *s, const struct view *v)
 {
+    return v->pattern && s->right != NULL;
+}
+
+static bool hears_frame(const struct scope *s, const struct view *v, const struct frame *f)
+{
+    return !decides(s, v) || right_hears(s->right, f->channel);
+}
+
+/* A hole of several channels may be of one that is allowed. */
+static bool hears_hole(const struct scope *s, const struct view *v, const struct hole *h)
+{
+    return !decides(s, v) || h->channel == NULL || right_hears(s->right, h->channel);
+}
+
+static const struct frame *oldest(const struct scope *s, const struct view *v)
+{
+    for (uint32_t i = 0; decides(s, v) && i < v->ring.count; i++) {
+        const struct entry *e = ring_at(&v->ring, i);
+        if (!entry_is_hole(e) && hears_frame(s, v, e->u.frame))
+            return e->u.frame;
+    }
+    return decides(s, v) ? NULL : ring_oldest(&v->ring);
+}
+
+/* Whether a view has a hole in (from, to] in which an event may be missing that another instance
+ * has sent. */
+static bool hole_between(const struct scope *s, const struct view *v, uint64_t from, uint64_t to)
+{
+    const struct ring *r = &v->ring;
     if (ring_newest_hole(r) <= from)
         return false;
     for (uint32_t i = ring_after(r, from); i < r->count; i++) {
         const struct entry *e = ring_at(r, i);
         if (entry_seq(e) > to)
             return false;
-        if (entry_is_hole(e) && !hides_nothing(e))
+        if (entry_is_hole(e) && !hides_nothing(e) && hears_hole(s, v, e->u.hole))
             return true;
     }
     return false;
 }
 
-static bool any_hole_after(const struct replica *r, const struct sub *subs, size_t count,
-                           uint64_t position)
+/* Whether a view has a hole behind the position; or one that will be announced. */
+static bool hole_after(const struct scope *s, const struct view *v, uint64_t position, bool loss)
 {
-    if (ring_newest_hole(&r->marks->ring) > position)
+    const struct ring *r = &v->ring;
+    if ((loss ? r->newest_loss : ring_newest_hole(r)) <= position)
+        return false;
+    if (!decides(s, v))
         return true;
-    for (size_t k = 0; k < count; k++) {
-        if (ring_newest_hole(&subs[k].view->ring) > position)
+    for (uint32_t i = ring_after(r, position); i < r->count; i++) {
+        const struct entry *e = ring_at(r, i);
+        if (entry_is_hole(e) && !(loss && e->u.hole->superseded) && hears_hole(s, v, e->u.hole))
             return true;
     }
     return false;
 }
 
-/* Whether a gap will be announced to who goes on from here. */
-static bool any_loss_after(const struct replica *r, const struct sub *subs, size_t count,
-                           uint64_t position)
+static bool any_hole_after(const struct scope *s, uint64_t position, bool loss)
 {
-    bool loss = r->marks->ring.newest_loss > position;
-    for (size_t k = 0; k < count; k++)
-        loss = loss || subs[k].view->ring.newest_loss > position;
-    return loss;
+    bool any = hole_after(s, s->replica->marks, position, loss);
+    for (size_t k = 0; k < s->count && !any; k++)
+        any = hole_after(s, s->subs[k].view, position, loss);
+    return any;
 }
 
-static struct resume at(const struct replica *r, const struct sub *subs, size_t count,
-                        uint64_t position, uint32_t fp)
+/* ---- resuming -------------------------------------------------------------------------------- */
+
+static struct resume at(const struct scope *s, uint64_t position, uint32_t fp)
 {
-    bool gap = any_loss_after(r, subs, count, position);
+    bool gap = any_hole_after(s, position, true);
     return (struct resume){
         .kind = gap ? RESUME_GAP : RESUME_CONTINUED, .position = position, .fp = fp};
 }
 
 /* Just before the oldest event kept in these views; the head if nothing is kept. */
-static uint64_t before_oldest(const struct replica *r, const struct sub *subs, size_t count)
+static uint64_t before_oldest(const struct scope *s)
 {
-    uint64_t first = r->head + 1;
-    for (size_t k = 0; k < count; k++) {
-        const struct frame *f = ring_oldest(&subs[k].view->ring);
+    uint64_t first = s->replica->head + 1;
+    for (size_t k = 0; k < s->count; k++) {
+        const struct frame *f = oldest(s, s->subs[k].view);
         if (f != NULL && f->seq < first)
             first = f->seq;
     }
     return first - 1;
 }
 
-static struct resume unknown(const struct replica *r, const struct sub *subs, size_t count)
+static struct resume unknown(const struct scope *s)
 {
-    return (struct resume){
-        .kind = RESUME_GAP, .position = before_oldest(r, subs, count), .unknown = true};
+    return (struct resume){.kind = RESUME_GAP, .position = before_oldest(s), .unknown = true};
 }
 
 static uint64_t back_by(uint64_t seq, uint64_t window)
@@ -99,18 +131,18 @@ static uint64_t back_by(uint64_t seq, uint64_t window)
  * the client had it from. Where each instance may have an order of its own, what that one sent
  * later may be kept here before it: then all around it is sent again, which ids of the publisher's
  * own let the client recognise. */
-static struct resume from_publisher(const struct replica *r, const struct sub *subs, size_t count,
-                                    const char *id, size_t len, uint64_t window)
+static struct resume from_publisher(const struct scope *s, const char *id, size_t len,
+                                    uint64_t window)
 {
     const struct frame *found = NULL;
-    for (size_t k = 0; k < count; k++) {
-        const struct view *v = subs[k].view;
+    for (size_t k = 0; k < s->count; k++) {
+        const struct view *v = s->subs[k].view;
         for (uint32_t i = 0; v->publisher_ids > 0 && i < v->ring.count; i++) {
             const struct entry *e = ring_at(&v->ring, i);
             if (entry_is_hole(e) || !e->u.frame->publisher_id)
                 continue;
             const struct frame *f = e->u.frame;
-            if (f->id_len != len || memcmp(frame_id(f), id, len) != 0)
+            if (f->id_len != len || memcmp(frame_id(f), id, len) != 0 || !hears_frame(s, v, f))
                 continue;
             if (found == NULL || f->seq < found->seq)
                 found = f;
@@ -118,10 +150,10 @@ static struct resume from_publisher(const struct replica *r, const struct sub *s
         }
     }
     if (found == NULL)
-        return unknown(r, subs, count);
-    if (r->timeline.many_orders)
-        return at(r, subs, count, back_by(found->seq, window) - 1, 0);
-    return at(r, subs, count, found->seq, found->fp);
+        return unknown(s);
+    if (s->replica->timeline.many_orders)
+        return at(s, back_by(found->seq, window) - 1, 0);
+    return at(s, found->seq, found->fp);
 }
 
 /* An event that may be the one a foreign id names. */
@@ -140,77 +172,82 @@ static void consider(struct candidate *best, uint64_t seq, bool counts)
 
 /* Look for the fingerprint in one view within [lo, hi], its newest evicted events included. The
  * walk starts at the beginning, since the stubs of old events stand in holes that reach far. */
-static void search_view(struct candidate *best, const struct view *v, uint32_t fp, uint64_t lo,
-                        uint64_t hi, uint64_t looked)
+static void search_view(struct candidate *best, const struct scope *s, const struct view *v,
+                        uint32_t fp, uint64_t lo, uint64_t hi, uint64_t looked)
 {
     uint64_t from = looked > lo ? looked : lo - 1;
     for (uint32_t i = ring_after(&v->ring, from); i < v->ring.count; i++) {
         const struct entry *e = ring_at(&v->ring, i);
         if (entry_is_hole(e)) {
             const struct hole *h = e->u.hole;
-            if (h->evicted_fp == fp && h->evicted_seq >= lo && h->evicted_seq <= hi)
+            /* Where channels are decided one by one, what has no name any more is no candidate. */
+            bool named = !decides(s, v) || h->channel != NULL;
+            if (h->evicted_fp == fp && h->evicted_seq >= lo && h->evicted_seq <= hi && named &&
+                hears_hole(s, v, h))
                 consider(best, h->evicted_seq,
                          h->evicted_prev < lo && h->evicted_seq == entry_seq(e) &&
-                             !hole_between(&v->ring, lo - 1, entry_seq(e) - 1));
+                             !hole_between(s, v, lo - 1, entry_seq(e) - 1));
         } else if (entry_seq(e) > hi) {
             return;
-        } else if (e->u.frame->fp == fp) {
-            consider(best, entry_seq(e), !hole_between(&v->ring, lo - 1, entry_seq(e)));
+        } else if (e->u.frame->fp == fp && hears_frame(s, v, e->u.frame)) {
+            consider(best, entry_seq(e), !hole_between(s, v, lo - 1, entry_seq(e)));
             return;
         }
     }
 }
 
 /* A log that is being read anew may still bring what lies below the position reached. */
-static bool all_loaded(const struct sub *subs, size_t count)
+static bool all_loaded(const struct scope *s)
 {
-    for (size_t k = 0; k < count; k++) {
-        if (!subs[k].view->loaded)
+    for (size_t k = 0; k < s->count; k++) {
+        if (!s->subs[k].view->loaded)
             return false;
     }
     return true;
 }
 
-static struct resume from_foreign(const struct replica *r, const struct sub *subs, size_t count,
-                                  const struct eventid *id, uint64_t window, uint64_t *looked)
+static struct resume from_foreign(const struct scope *s, const struct eventid *id, uint64_t window,
+                                  uint64_t *looked)
 {
+    const struct replica *r = s->replica;
     struct span seq = timeline_from_wall(&r->timeline, id->seq, r->head, window);
     if (seq.hi > r->head + window)
-        return unknown(r, subs, count);
+        return unknown(s);
     uint64_t lo = timeline_earliest(&r->timeline, back_by(seq.lo, window));
     /* With an order per instance nothing that is found here would prove that what comes before it
      * came before it there, too. */
     if (r->timeline.many_orders)
         return (struct resume){.kind = RESUME_GAP, .position = lo - 1, .unknown = true};
     struct candidate best = {0, false};
-    for (size_t k = 0; id->fp != 0 && k < count; k++)
-        search_view(&best, subs[k].view, id->fp, lo, seq.hi + window, *looked);
+    for (size_t k = 0; id->fp != 0 && k < s->count; k++)
+        search_view(&best, s, s->subs[k].view, id->fp, lo, seq.hi + window, *looked);
     if (best.seq != 0 && best.counts && !r->marks->lacking &&
-        !hole_between(&r->marks->ring, lo - 1, best.seq))
-        return at(r, subs, count, best.seq, id->fp);
-    if (best.seq == 0 && id->fp != 0 && !any_hole_after(r, subs, count, lo - 1)) {
+        !hole_between(s, r->marks, lo - 1, best.seq))
+        return at(s, best.seq, id->fp);
+    if (best.seq == 0 && id->fp != 0 && !any_hole_after(s, lo - 1, false)) {
         /* The other instance may have heard it a moment before this one. */
-        struct resume where = unknown(r, subs, count);
+        struct resume where = unknown(s);
         where.behind = seq.hi + window > r->head;
-        if (all_loaded(subs, count))
+        if (all_loaded(s))
             *looked = r->head;
         return where;
     }
-    return at(r, subs, count, lo - 1, 0);
+    return at(s, lo - 1, 0);
 }
 
-struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
-                          const char *id, size_t len, uint64_t window_us, uint64_t *looked)
+struct resume resume_from(const struct scope *s, const char *id, size_t len, uint64_t window_us,
+                          uint64_t *looked)
 {
+    const struct replica *r = s->replica;
     struct eventid own;
     uint64_t seq;
     if (!eventid_parse(id, len, &own))
-        return from_publisher(r, subs, count, id, len, window_us);
+        return from_publisher(s, id, len, window_us);
     if (!timeline_resolve(&r->timeline, &own, &seq))
-        return from_foreign(r, subs, count, &own, window_us, looked);
+        return from_foreign(s, &own, window_us, looked);
     if (seq > r->head + window_us)
-        return unknown(r, subs, count);
-    return at(r, subs, count, seq, own.fp);
+        return unknown(s);
+    return at(s, seq, own.fp);
 }
 
 struct replay *replay_create(struct moment until)
@@ -257,12 +294,14 @@ static struct replay_start *start_of(struct replay *p, struct name *channel, uin
 /* Count back from the newest: the N-th last event of each channel is where it starts. In a merged
  * log of very many events the walk ends early: what is older than so many others is not replayed.
  */
-static int count_back(struct replay *p, const struct ring *ring, uint32_t history, bool single)
+static int count_back(struct replay *p, const struct scope *scope, const struct view *v,
+                      uint32_t history)
 {
+    const struct ring *ring = &v->ring;
     uint32_t end = ring->count > COUNT_BACK_MAX ? ring->count - COUNT_BACK_MAX : 0;
     for (uint32_t i = ring->count; i > end; i--) {
         const struct entry *e = ring_at(ring, i - 1);
-        if (entry_is_hole(e))
+        if (entry_is_hole(e) || !hears_frame(scope, v, e->u.frame))
             continue;
         struct replay_start *s = start_of(p, e->u.frame->channel, history);
         if (s == NULL)
@@ -273,7 +312,7 @@ static int count_back(struct replay *p, const struct ring *ring, uint32_t histor
             s->seq = e->u.frame->seq;
             s->left--;
         }
-        if (single && s->left == 0)
+        if (!v->pattern && s->left == 0)
             break;
     }
     return ERR_OK;
@@ -282,11 +321,10 @@ static int count_back(struct replay *p, const struct ring *ring, uint32_t histor
 /* The starts of all channels in these views. A pattern over very many channels would make this
  * table the one thing here that grows with what a client asks for; past the limit it is left empty,
  * and the client gets all that is kept instead of the last N: more than it asked for, no less. */
-static int make_starts(struct replay *p, const struct sub *subs, size_t count, uint32_t history)
+static int make_starts(struct replay *p, const struct scope *s, uint32_t history)
 {
-    for (size_t k = 0; k < count; k++) {
-        const struct view *v = subs[k].view;
-        int err = count_back(p, &v->ring, history, !v->pattern);
+    for (size_t k = 0; k < s->count; k++) {
+        int err = count_back(p, s, s->subs[k].view, history);
         if (err != ERR_OK)
             return err;
     }
@@ -305,9 +343,9 @@ static uint64_t before_first_start(const struct replay *p, uint64_t head)
     return first - 1;
 }
 
-int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
-               struct resume *out, struct replay **replay)
+int resume_new(const struct scope *s, uint32_t history, struct resume *out, struct replay **replay)
 {
+    const struct replica *r = s->replica;
     *out = (struct resume){.kind = RESUME_NEW, .position = r->head};
     *replay = NULL;
     if (history == 0)
@@ -315,11 +353,11 @@ int resume_new(const struct replica *r, const struct sub *subs, size_t count, ui
     struct replay *p = replay_create((struct moment){r->head, r->evictions});
     if (p == NULL)
         return ERR_NOMEM;
-    out->position = before_oldest(r, subs, count);
+    out->position = before_oldest(s);
     *replay = p;
     if (history == HISTORY_ALL)
         return ERR_OK;
-    int err = make_starts(p, subs, count, history);
+    int err = make_starts(p, s, history);
     if (err == ERR_OK) {
         out->position = before_first_start(p, r->head);
     } else if (err == ERR_RANGE) {

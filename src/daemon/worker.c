@@ -128,7 +128,7 @@ static void on_tick(uv_timer_t *timer)
     struct worker *w = timer->data;
     (void)take_notes(w);
     uint64_t now = clock_mono_us();
-    uint64_t next = fanout_tick(&w->fanout, now);
+    uint64_t next = fanout_tick(&w->fanout, now, clock_wall_us());
     http1_tick(&w->public.http);
     check_drained(w, now);
     if (!w->stopping)

@@ -388,9 +388,9 @@ static struct replay *replay(struct fixture *f, uint32_t history, uint64_t *posi
 {
     struct resume where;
     struct replay *p = NULL;
-    assert_int_equal(
-        resume_new(&f->rig.replica, f->reader.subs, f->reader.sub_count, history, &where, &p),
-        ERR_OK);
+    const struct scope scope = {&f->rig.replica, f->reader.subs, f->reader.sub_count,
+                                f->reader.right};
+    assert_int_equal(resume_new(&scope, history, &where, &p), ERR_OK);
     assert_int_equal(where.kind, RESUME_NEW);
     *position = where.position;
     f->reader.replay = p;

@@ -68,8 +68,8 @@ static void evict(struct fixture *f, struct name *channel, uint64_t seq)
 static void expect(const struct fixture *f, size_t first, size_t count, const char *id,
                    struct resume want)
 {
-    struct resume got =
-        resume_from(&f->rig.replica, &f->subs[first], count, id, strlen(id), W, &(uint64_t){0});
+    struct resume got = resume_from(&(struct scope){&f->rig.replica, &f->subs[first], count, NULL},
+                                    id, strlen(id), W, &(uint64_t){0});
     assert_int_equal(got.position, want.position);
     assert_int_equal(got.kind, want.kind);
     assert_int_equal(got.fp, want.fp);
@@ -230,13 +230,13 @@ static void foreign_waits_for_a_log_that_is_read_anew(void **state)
     start(&f);
     struct id_text id = make_id(119 * S, TAG_FOREIGN, fingerprint(f.a, "1"));
     uint64_t looked = 0;
+    const struct scope scope = {&f.rig.replica, &f.subs[0], 1, NULL};
     f.va->loaded = false;
     replica_reached(&f.rig.replica, 121 * S);
-    assert_true(
-        resume_from(&f.rig.replica, &f.subs[0], 1, id.text, EVENTID_LEN, W, &looked).behind);
+    assert_true(resume_from(&scope, id.text, EVENTID_LEN, W, &looked).behind);
     frame(&f, f.a, 120 * S, "1");
     f.va->loaded = true;
-    struct resume r = resume_from(&f.rig.replica, &f.subs[0], 1, id.text, EVENTID_LEN, W, &looked);
+    struct resume r = resume_from(&scope, id.text, EVENTID_LEN, W, &looked);
     assert_false(r.behind || r.unknown);
     assert_int_equal(r.position, 120 * S);
     finish(&f);
@@ -324,9 +324,8 @@ static void first_connects(void **state)
         {2, 1, 3, 19},          {0, 3, 3, 19}, {0, 3, 100, 9},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(resume_new(&f.rig.replica, &f.subs[cases[i].first], cases[i].count,
-                                    cases[i].history, &where, &p),
-                         ERR_OK);
+        const struct scope scope = {&f.rig.replica, &f.subs[cases[i].first], cases[i].count, NULL};
+        assert_int_equal(resume_new(&scope, cases[i].history, &where, &p), ERR_OK);
         assert_int_equal(where.kind, RESUME_NEW);
         assert_int_equal(where.position, cases[i].position);
         assert_int_equal(p == NULL, cases[i].history == 0);
@@ -351,7 +350,8 @@ static void history_of_very_many_channels(void **state)
         rig_frame(&f.rig, f.all, make_frame(name, 10 + i, "x"));
         name_unref(name);
     }
-    assert_int_equal(resume_new(&f.rig.replica, &f.subs[2], 1, 1, &where, &p), ERR_OK);
+    const struct scope scope = {&f.rig.replica, &f.subs[2], 1, NULL};
+    assert_int_equal(resume_new(&scope, 1, &where, &p), ERR_OK);
     assert_int_equal(where.position, 9);
     assert_int_equal(strmap_count(&p->starts), 0);
     assert_int_equal(p->until.head, f.rig.replica.head);

@@ -265,8 +265,8 @@ static void switch_over(struct world *w, struct batch *b, struct choice c, size_
         size_t seen = last->gap ? last->event : last->event + 1;
         struct id_text id = make_id(last->seq, TAG_FOREIGN, last->fp);
         struct instance *other = &w->at[1];
-        struct resume r = resume_from(&other->rig.replica, &other->subs[c.first], c.count, id.text,
-                                      EVENTID_LEN, W, &(uint64_t){0});
+        const struct scope scope = {&other->rig.replica, &other->subs[c.first], c.count, NULL};
+        struct resume r = resume_from(&scope, id.text, EVENTID_LEN, W, &(uint64_t){0});
         reader = (struct reader){.position = r.position,
                                  .fp = r.fp,
                                  .subs = &other->subs[c.first],

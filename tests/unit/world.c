@@ -201,7 +201,8 @@ void world_turn(struct world *r, uint32_t worker)
 void world_tick(struct world *r, uint32_t worker)
 {
     world_turn(r, worker);
-    (void)fanout_tick(&r->workers[worker].fanout, r->mono);
+    uint64_t wall = (uint64_t)((int64_t)r->mono + r->wall);
+    (void)fanout_tick(&r->workers[worker].fanout, r->mono, wall);
 }
 
 void world_settle(struct world *r)
@@ -327,8 +328,8 @@ void world_start(struct world *r, const char *const *settings)
 
 /* ---- clients --------------------------------------------------------------------------------- */
 
-void world_connect_room(struct world *r, uint32_t worker, struct world_client *c, const char *url,
-                        const char *last_event_id, size_t room)
+static void ask(struct world *r, uint32_t worker, struct world_client *c, const char *url,
+                const char *last_event_id, size_t room, struct grant *grant)
 {
     memset(c, 0, sizeof *c);
     fake_transport_init(&c->transport);
@@ -342,17 +343,31 @@ void world_connect_room(struct world *r, uint32_t worker, struct world_client *c
                                 .last_event_id_len =
                                     last_event_id == NULL ? 0 : strlen(last_event_id),
                                 .head = WORLD_HEAD,
-                                .head_len = sizeof WORLD_HEAD - 1};
+                                .head_len = sizeof WORLD_HEAD - 1,
+                                .grant = grant};
     assert_int_equal(
         session_open(&c->session, &r->workers[worker].fanout, &c->transport.transport, &q, r->mono),
         ERR_OK);
     target_finish(&c->target);
 }
 
+void world_connect_room(struct world *r, uint32_t worker, struct world_client *c, const char *url,
+                        const char *last_event_id, size_t room)
+{
+    ask(r, worker, c, url, last_event_id, room, NULL);
+}
+
 void world_connect(struct world *r, uint32_t worker, struct world_client *c, const char *url,
                    const char *last_event_id)
 {
-    world_connect_room(r, worker, c, url, last_event_id, SIZE_MAX);
+    ask(r, worker, c, url, last_event_id, SIZE_MAX, NULL);
+}
+
+void world_connect_granted(struct world *r, uint32_t worker, struct world_client *c,
+                           const char *url, const char *last_event_id, size_t room,
+                           struct grant *grant)
+{
+    ask(r, worker, c, url, last_event_id, room, grant);
 }
 
 void world_disconnect(struct world_client *c)

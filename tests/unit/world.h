@@ -112,6 +112,10 @@ void world_connect(struct world *r, uint32_t worker, struct world_client *c, con
 /* The same with a transport that has this much room. */
 void world_connect_room(struct world *r, uint32_t worker, struct world_client *c, const char *url,
                         const char *last_event_id, size_t room);
+/* The same with this grant, which is the session's then. */
+void world_connect_granted(struct world *r, uint32_t worker, struct world_client *c,
+                           const char *url, const char *last_event_id, size_t room,
+                           struct grant *grant);
 /* The peer goes (where the session has not ended), and everything is freed. */
 void world_disconnect(struct world_client *c);
 /* Room for more bytes; calls session_writable if the session asked for it. */

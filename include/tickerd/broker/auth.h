@@ -1,5 +1,8 @@
 /* Who may hear what. A grant is what one request may hear: made once when it comes, kept by its
- * stream, asked for every channel that joins a pattern's stream. Belongs to one worker's thread. */
+ * stream, asked for every channel that joins a pattern's stream. Belongs to one worker's thread.
+ *
+ * Everywhere below a NULL grant is one without a token: it may hear all with auth.mode off, what is
+ * anonymous with auth.mode optional, and else nothing. */
 #ifndef TICKERD_BROKER_AUTH_H
 #define TICKERD_BROKER_AUTH_H
 
@@ -8,11 +11,11 @@
 #include "tickerd/wire/target.h"
 #include "tickerd/wire/token.h"
 
-/* Owned by one session. */
+/* Owned by one session. Never changes. */
 struct grant;
 
-/* What a good token, verified at `now_s` with this leeway, or none (NULL), may hear under auth.mode
- * optional or required. Copies what it needs. NULL: out of memory. */
+/* What a good token, verified at `now_s` with this leeway, or none (NULL), may hear. Copies what it
+ * needs. NULL: out of memory. */
 struct grant *grant_create(const struct token *token, int64_t now_s, int64_t leeway_s);
 /* NULL is allowed. */
 void grant_destroy(struct grant *g);
@@ -24,15 +27,15 @@ bool grant_has_token(const struct grant *g);
 /* When its stream is to end, in seconds since the epoch; INT64_MAX: never. At exp; for a token
  * that was accepted only by the leeway, with the leeway. */
 int64_t grant_ends_s(const struct grant *g);
-/* The fingerprint of the key that signed its token; only if it has one. */
+/* The fingerprint of the key that signed its token (TOKEN_ID_LEN bytes); NULL: it has no token. */
 const uint8_t *grant_key(const struct grant *g);
 
-/* Whether it may hear this channel now: auth.mode optional and an anonymous rule, or the claim.
- * A NULL grant (auth.mode off) may hear all. */
+/* Whether it may hear this channel now: auth.mode off, or optional and an anonymous rule, or the
+ * claim. Allocates nothing. */
 bool auth_allows(const struct config *c, const struct grant *g, const char *name, size_t len);
 
-/* Whether it may hear every channel that this pattern can match, so that nothing need be decided
- * one by one. May say no where only a closer look would find it. */
+/* Whether it may hear every channel that this pattern (in its canonical spelling) can match, so
+ * that nothing need be decided one by one. May say no where only a closer look would find it. */
 bool auth_allows_all(const struct config *c, const struct grant *g, const char *pattern,
                      size_t len);
 
@@ -42,10 +45,32 @@ enum auth_verdict {
     AUTH_FORBIDDEN,   /* 403 */
 };
 
-/* Decide a request: every channel must be allowed; patterns are, and their channels are decided one
- * by one as they join; but without a token only where some rule is anonymous. *culprit is the first
- * topic that is not. */
+/* Decide one topic. A channel must be allowed. A pattern is, and its channels are decided one by
+ * one as they join; but without a token only where some rule is anonymous. */
+enum auth_verdict auth_judge(const struct config *c, const struct grant *g,
+                             const struct target_topic *topic);
+
+/* Decide a request: every topic must be allowed. *culprit is the first that is not. */
 enum auth_verdict auth_decide(const struct config *c, const struct grant *g, const struct target *t,
                               const struct target_topic **culprit);
+
+/* ---- the same channels again and again ---- */
+
+enum { AUTH_MEMORY = 64 };
+
+/* Which channels are anonymous by the rules, as far as they were asked for lately: an event that
+ * goes to a thousand patterns' streams has its rule looked up once. One per fan-out. Zeroed it is
+ * empty. */
+struct auth_memory {
+    struct name *names[AUTH_MEMORY]; /* owned references, or NULL */
+    bool anonymous[AUTH_MEMORY];
+};
+
+/* auth_allows by this memory. */
+bool auth_allows_name(struct auth_memory *m, const struct config *c, const struct grant *g,
+                      struct name *channel);
+
+/* Forget everything: the rules are others, or it is the end. */
+void auth_forget(struct auth_memory *m);
 
 #endif

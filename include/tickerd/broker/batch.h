@@ -55,6 +55,7 @@ struct batch {
     /* Where the reader stands once it has got all of the batch. */
     uint64_t reached;
     uint32_t reached_fp;
+    uint64_t passed; /* and so far it has gone by everything, for struct right; unless `more` */
     /* Once it has got so many items (0: none), it has been told of this. */
     uint32_t told_items;
     struct told told;
@@ -72,6 +73,8 @@ struct batch {
     uint32_t fp;
     enum stream_format format;
     bool behind, live;
+    bool restricted; /* for readers without a token whose patterns are decided by the rules */
+    uint64_t start;  /* where the walk began */
 };
 
 /* ERR_NOMEM: nothing to finish. `stats` outlives the batch. */

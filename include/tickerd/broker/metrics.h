@@ -23,7 +23,9 @@
     X(BYTES, "bytes written to clients")                                                           \
     X(GAPS, "gap events written to clients")                                                       \
     X(TIMEOUTS, "clients closed because they took nothing for too long")                           \
-    X(SLOW_CUT, "clients closed because they were too slow for a channel that disconnects")
+    X(SLOW_CUT, "clients closed because they were too slow for a channel that disconnects")        \
+    X(EXPIRED, "streams closed because their token ran out")                                       \
+    X(REVOKED, "streams closed because their right was taken away")
 
 enum metric {
 #define METRIC_ENUM(name, help) METRIC_##name,

@@ -17,16 +17,25 @@ struct resume {
 /* The word in `tickerd:open`. Static. */
 const char *resume_text(enum resume_kind kind);
 
+/* What a stream listens to. */
+struct scope {
+    const struct replica *replica;
+    const struct sub *subs;
+    size_t count;
+    struct right *right; /* decides patterns channel by channel; NULL: it may hear all. Channels
+                            that it may not hear of count for nothing: else who asks would learn
+                            what is published there. */
+};
+
 /* Resume after the client's last id, any bytes; `window_us` is W. Looks only at what the views of
  * the subscriptions hold. *looked is 0 at first; for an id that is `behind` it remembers how far it
  * was looked for, so that asking again costs only what is new. */
-struct resume resume_from(const struct replica *r, const struct sub *subs, size_t count,
-                          const char *id, size_t len, uint64_t window_us, uint64_t *looked);
+struct resume resume_from(const struct scope *s, const char *id, size_t len, uint64_t window_us,
+                          uint64_t *looked);
 
 /* A first connect with `history`. *replay is NULL with history 0, else made by malloc, the
  * caller's; on ERR_NOMEM there is none. */
-int resume_new(const struct replica *r, const struct sub *subs, size_t count, uint32_t history,
-               struct resume *out, struct replay **replay);
+int resume_new(const struct scope *s, uint32_t history, struct resume *out, struct replay **replay);
 
 /* NULL: out of memory. Ends with replay_destroy, which allows NULL. */
 struct replay *replay_create(struct moment until);

@@ -32,17 +32,19 @@ struct session {
     uint64_t started_us;
     struct opening *opening; /* until the stream starts */
     struct replay *replay;   /* what it remembers until it has caught up; often NULL */
+    struct right *right;     /* NULL: it has no token, and nothing is decided channel by channel */
     uint64_t events, bytes;  /* written */
     uint32_t turn;           /* the fan-out's turn it was flushed in */
     uint16_t sub_count;
     uint8_t state;
     uint8_t format;
-    bool raw;     /* the frame in flight has one form only */
-    bool blocked; /* waits for the transport to take bytes */
-    bool behind;  /* has been blocked, or came back, and has not caught up since */
-    bool live;    /* has caught up once */
-    bool leaving; /* ends as soon as nothing is in flight */
-    bool goodbye; /* the last line is out or in flight */
+    bool raw;       /* the frame in flight has one form only */
+    bool blocked;   /* waits for the transport to take bytes */
+    bool behind;    /* has been blocked, or came back, and has not caught up since */
+    bool live;      /* has caught up once */
+    bool leaving;   /* ends as soon as nothing is in flight */
+    bool goodbye;   /* the last line is out or in flight */
+    bool condemned; /* has lost its right: gets nothing more but the last line */
 };
 
 struct session_request {
@@ -51,10 +53,12 @@ struct session_request {
     size_t last_event_id_len;
     const char *head; /* the answer's head, sent in the same write as the first event */
     size_t head_len;
+    struct grant *grant; /* by which auth_decide allowed the target; NULL: none, see auth.h */
 };
 
 /* Open a stream on this transport; `s` is zeroed memory of the transport's. The stream may start,
- * or even end, within the call. On ERR_NOMEM the session is ended and nothing was closed. */
+ * or even end, within the call. The grant is the session's then. On ERR_NOMEM the session is ended,
+ * nothing was closed, and the grant stays the caller's. */
 int session_open(struct session *s, struct fanout *f, struct transport *t,
                  const struct session_request *request, uint64_t now_us);
 
@@ -83,6 +87,18 @@ bool session_cut_if_slow(struct session *s);
 
 /* Tell the client when to come back (fanout_retry_ms) and end on a block boundary. */
 void session_leave(struct session *s, uint64_t now_us);
+
+/* It has lost its right: from now on it gets nothing more but the rest of what is in flight and its
+ * last line, which fanout.condemned, where it waits, brings. Counts `why`. False: it was on its way
+ * out already. */
+bool session_condemn(struct session *s, enum metric why);
+
+/* Send a condemned one away. */
+void session_send_away(struct session *s, uint64_t now_us);
+
+/* Decide by the present configuration which of its patterns must be decided channel by channel.
+ * False: out of memory, nothing changed. */
+bool session_restrict(struct session *s);
 
 /* End at once: detach from everything and close the transport. */
 void session_end(struct session *s, bool abort);

@@ -1,0 +1,21 @@
+/* Between the parts of a session. */
+#ifndef TICKERD_SESSION_INTERNAL_H
+#define TICKERD_SESSION_INTERNAL_H
+
+#include "tickerd/broker/session.h"
+
+/* ---- session.c: its life ---- */
+
+/* Move it to the end of one of the fan-out's lists in order of time. */
+void session_enter(struct session *s, struct link *list, uint64_t now_us);
+
+/* session_start; without `may_wait` it begins at once. */
+void session_begin(struct session *s, bool may_wait, uint64_t now_us);
+
+/* What decides its patterns channel by channel; NULL: it may hear all of them. */
+struct right *session_restriction(const struct session *s);
+
+/* Whether its right has ended, by the clock or otherwise; it is condemned then. */
+bool session_right_lost(struct session *s, uint64_t now_us);
+
+#endif
