@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "cluster.h"
+#include "grant_util.h"
+#include "tickerd/base/err.h"
 
 #define MS UINT64_C(1000)
 #define HOUR (INT64_C(3600) * 1000000)
@@ -85,7 +87,11 @@ static void choose_settings(struct cluster *s)
 /* The settings are plain values, so that each world may own a configuration of its own. */
 static struct config *copy_settings(const struct cluster *s)
 {
-    struct config *c = world_config(NULL);
+    const char *rules[] = {"channels=[{\"match\":\"a?\",\"anonymous\":true},"
+                           "{\"match\":\"b/*\",\"anonymous\":true}]",
+                           NULL};
+    struct config *c = world_config(rules);
+    c->auth.mode = s->settings.auth.mode;
     c->redis.mode = s->settings.redis.mode;
     c->redis.linger_ms = s->settings.redis.linger_ms;
     c->redis.ping_interval_ms = s->settings.redis.ping_interval_ms;
@@ -94,6 +100,8 @@ static struct config *copy_settings(const struct cluster *s)
     c->limits = s->settings.limits;
     c->stream = s->settings.stream;
     c->rule_default.history = s->settings.rule_default.history;
+    for (size_t i = 0; i < c->rule_count; i++)
+        c->rules[i].history = c->rule_default.history;
     c->history_total_bytes = s->settings.history_total_bytes;
     return c;
 }
@@ -109,6 +117,40 @@ static void choose_topics(struct cluster *s, struct cluster_client *cl)
     if (one_in(s, 4))
         (void)snprintf(cl->url + len, sizeof cl->url - len, "format=json&");
     cl->homely = one_in(s, 3);
+}
+
+/* What it names must be allowed, or it would not get in; of the rest of its patterns some is. */
+static void choose_claim(struct cluster *s, struct cluster_client *cl, const struct config *c)
+{
+    static const char *const items[] = {"a", "ab", "abc", "b/x", "ab*", "b*", "*c", "?", "b/[xy]"};
+    struct buf claim = BUF_INIT;
+    struct target t;
+    struct target_error error;
+    const struct target_rules rules = {.topics_max = 64};
+    const struct target_topic *culprit;
+    if (c->auth.mode == AUTH_OFF)
+        return;
+    assert_int_equal(target_parse(&t, cl->url, strlen(cl->url), &rules, &error), ERR_OK);
+    cl->has_token = c->auth.mode == AUTH_REQUIRED || prng_below(&s->rights_rng, 2) == 0 ||
+                    auth_decide(c, NULL, &t, &culprit) != AUTH_ALLOWED;
+    for (size_t i = 0; i < t.count; i++) {
+        if (!t.topics[i].pattern)
+            buf_printf(&claim, "%.*s ", (int)t.topics[i].len, t.topics[i].name);
+    }
+    for (size_t n = prng_below(&s->rights_rng, 4); n > 0; n--)
+        buf_printf(&claim, "%s ",
+                   items[prng_below(&s->rights_rng, sizeof items / sizeof items[0])]);
+    (void)snprintf(cl->claim, sizeof cl->claim, "%s", buf_cstr(&claim));
+    struct grant *g = cl->has_token ? grant_of(cl->claim, NULL, 0) : NULL;
+    assert_int_equal(auth_decide(c, g, &t, &culprit), AUTH_ALLOWED);
+    for (size_t k = 0; k < SIM_CHANNELS; k++) {
+        bool allowed = auth_allows(c, g, sim_channels[k], strlen(sim_channels[k]));
+        s->restricted += cl->view.matches[k] && !allowed;
+        cl->view.matches[k] = cl->view.matches[k] && allowed;
+    }
+    grant_destroy(g);
+    target_finish(&t);
+    buf_finish(&claim);
 }
 
 static void stamped(void *ctx, const char *payload, size_t len, uint64_t before, uint64_t seq)
@@ -150,6 +192,7 @@ struct cluster *cluster_create(uint64_t seed, enum cluster_family family, bool n
     assert_non_null(s);
     s->rng.state = seed;
     s->seed = seed;
+    s->rights_rng.state = seed ^ 0x72696768;
     s->family = family;
     s->naive = naive;
     s->judge.lenient = naive;
@@ -163,6 +206,7 @@ struct cluster *cluster_create(uint64_t seed, enum cluster_family family, bool n
     config_destroy(defaults);
     choose_events(s);
     choose_settings(s);
+    s->settings.auth.mode = (enum auth_mode)prng_below(&s->rights_rng, 3);
     s->judge.on_demand = s->settings.redis.mode == REDIS_MODE_ON_DEMAND;
     s->workers = 1 + (uint32_t)prng_below(&s->rng, 2);
     s->queue = one_in(s, 2) ? WORLD_QUEUE / 16 : 24 + prng_below(&s->rng, 60);
@@ -179,6 +223,7 @@ struct cluster *cluster_create(uint64_t seed, enum cluster_family family, bool n
     s->story = told ? calloc(s->client_count, sizeof *s->story) : NULL;
     for (size_t k = 0; k < s->client_count; k++) {
         choose_topics(s, &s->clients[k]);
+        choose_claim(s, &s->clients[k], s->instances[0].w.config);
         s->clients[k].view.story = told ? &s->story[k] : NULL;
     }
     return s;
@@ -232,6 +277,27 @@ static bool unheard_of(const struct cluster_client *cl, const struct cluster_ins
            !timeline_resolve(line, &id, &seq);
 }
 
+/* Two of them are one user. */
+static const char *subject_of(const struct cluster *s, const struct cluster_client *cl)
+{
+    static const char *const subjects[] = {"anna", "ben", "carl", "dora", "emil", "fritz"};
+    return subjects[(size_t)(cl - s->clients) / 2];
+}
+
+/* A command cuts streams by subject or by channel, at one worker of one instance. */
+static void revoke(struct cluster *s)
+{
+    struct cluster_instance *i = any_instance(s);
+    struct fanout *f = &i->w.workers[prng_below(&s->rights_rng, s->workers)].fanout;
+    const char *sub = subject_of(s, &s->clients[prng_below(&s->rights_rng, s->client_count)]);
+    const char *channel = sim_channels[prng_below(&s->rights_rng, SIM_CHANNELS)];
+    size_t which = 1 + prng_below(&s->rights_rng, 3);
+    if (awake(i) && f->replica.head > 0) /* in life it knows its time before anybody gets in */
+        s->revoked +=
+            fanout_disconnect(f, (which & 1) != 0 ? sub : NULL, strlen(sub),
+                              (which & 2) != 0 ? channel : NULL, strlen(channel), i->w.mono);
+}
+
 static void connect_client(struct cluster *s, struct cluster_client *cl, size_t room)
 {
     bool home = cl->view.connected_once && !one_in(s, cl->homely ? 4 : 1);
@@ -247,8 +313,9 @@ static void connect_client(struct cluster *s, struct cluster_client *cl, size_t 
     judge_connect(&s->judge, &cl->view, i->run);
     char last_id[sizeof cl->view.last_id];
     memcpy(last_id, cl->view.last_id, sizeof last_id);
-    world_connect_room(&i->w, worker, &cl->c, cl->url, cl->view.connected_once ? last_id : NULL,
-                       room);
+    struct grant *grant = cl->has_token ? grant_of(cl->claim, subject_of(s, cl), 0) : NULL;
+    world_connect_granted(&i->w, worker, &cl->c, cl->url, cl->view.connected_once ? last_id : NULL,
+                          room, grant);
     cl->c.transport.forget = true;
     cl->connected = true;
 }
@@ -464,6 +531,8 @@ static void step_instance(struct cluster *s)
 static void step(struct cluster *s)
 {
     pass(s, 1 + below_ms(s, 4) + (one_in(s, 12) ? below_ms(s, 400) : 0));
+    if (s->settings.auth.mode != AUTH_OFF && prng_below(&s->rights_rng, 100) == 0)
+        revoke(s);
     switch (prng_below(&s->rng, 16)) {
     case 0:
     case 1:

@@ -3,6 +3,9 @@
  * that is connected and subscribed; from there on each is alone: how long its messages are under
  * way, what its wall clock shows, when it is cut off, stalls or crashes.
  *
+ * In two seeds of three clients need tokens, and hear of their patterns what those, or the rules,
+ * allow; and now and then somebody's right is taken away for a moment.
+ *
  * All of it stays within what resume.window assumes: a message is under way for at most
  * ping_interval + ping_timeout, and wall clocks differ by at most resume.clock_skew or by hours. */
 #ifndef TICKERD_TESTS_CLUSTER_H
@@ -43,10 +46,12 @@ struct cluster_client {
     bool homely; /* mostly comes back to where it was */
     size_t at;   /* instance */
     char url[SIM_URL];
+    bool has_token;
+    char claim[SIM_URL]; /* for grant_of */
 };
 
 struct cluster {
-    struct prng rng;
+    struct prng rng, rights_rng;
     enum cluster_family family;
     bool naive; /* foreign ids are dressed up as the instance's own */
     uint64_t seed, time;
@@ -60,7 +65,7 @@ struct cluster {
     struct cluster_client clients[CLUSTER_CLIENTS];
     size_t client_count;
     const struct cluster_client *guilty; /* whose stream broke a promise */
-    size_t overflows, cuts, restarts;
+    size_t overflows, cuts, restarts, restricted, revoked;
     struct buf *story; /* of each client; NULL: not kept */
 };
 

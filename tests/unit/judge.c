@@ -265,8 +265,13 @@ static void read_gap(struct judge *j, struct judge_client *c, const struct sse_m
               m->last_event_id.p);
     if (!unknown && to <= c->position)
         blame(j, "a gap leads back: %s", m->data.p);
-    for (size_t i = 0; i < SIM_CHANNELS; i++)
+    bool any = false;
+    for (size_t i = 0; i < SIM_CHANNELS; i++) {
         concerned[i] = c->matches[i] && names(m->data.p, i);
+        any = any || concerned[i];
+    }
+    if (!any && strstr(m->data.p, "\"channel\":null") == NULL)
+        blame(j, "a gap names what the client may not hear of: %s", m->data.p);
     (void)account(j, c, concerned, from, to, JUDGE_ANNOUNCED);
     if (c->start == 0)
         c->start = from;

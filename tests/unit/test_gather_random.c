@@ -12,11 +12,15 @@
 #include <string.h>
 
 #include "broker_util.h"
+#include "config_util.h"
+#include "grant_util.h"
 #include "prng.h"
 #include "tickerd/base/err.h"
 #include "tickerd/broker/gather.h"
 
 enum { CHANNELS = 3, VIEWS = 5, LOG = 64 };
+
+static const char *const claims[1 << CHANNELS] = {"", "a", "b", "[ab]", "c", "a c", "b c", "[a-c]"};
 
 /* Which channels each view holds, as bits. */
 static const unsigned masks[VIEWS] = {1, 2, 4, 7, 3};
@@ -32,6 +36,8 @@ struct world {
     uint64_t kept[CHANNELS][LOG]; /* the seqs of each log, oldest first */
     size_t count[CHANNELS];
     uint64_t seq;
+    struct config *config; /* tokens are required */
+    struct rights rights;
 };
 
 static void world_init(struct world *w)
@@ -44,12 +50,17 @@ static void world_init(struct world *w)
         w->names[i] = make_name(topics[i]);
     memset(w->count, 0, sizeof w->count);
     w->seq = 0;
+    const char *set[] = {"auth.mode=required", "auth.jwks_file=/nowhere", NULL};
+    w->config = build_ok(NULL, NULL, set);
+    rights_init(&w->rights, w->config);
 }
 
 static void world_finish(struct world *w)
 {
     for (size_t i = 0; i < VIEWS; i++)
         replica_unsubscribe(&w->rig.replica, &w->subs[i]);
+    rights_finish(&w->rights);
+    config_destroy(w->config);
     unref_names(w->names, CHANNELS);
     batch_finish(&w->batch);
     rig_finish(&w->rig);
@@ -119,6 +130,14 @@ static int compare(const void *x, const void *y)
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
+static bool hears(const struct reader *reader, const struct entry *e)
+{
+    const struct name *channel = entry_is_hole(e) ? e->u.hole->channel : e->u.frame->channel;
+    return reader->right == NULL || channel == NULL ||
+           auth_allows(reader->right->rights->config, reader->right->grant, channel->bytes,
+                       channel->len);
+}
+
 static size_t all_pieces(const struct world *w, const struct reader *reader, struct piece *out)
 {
     size_t n = 0;
@@ -126,7 +145,7 @@ static size_t all_pieces(const struct world *w, const struct reader *reader, str
         const struct ring *r =
             k == 0 ? &w->rig.replica.marks->ring : &reader->subs[k - 1].view->ring;
         for (uint32_t i = 0; i < r->count; i++) {
-            if (entry_seq(ring_at(r, i)) > reader->position)
+            if (entry_seq(ring_at(r, i)) > reader->position && hears(reader, ring_at(r, i)))
                 out[n++] = (struct piece){ring_at(r, i), k};
         }
     }
@@ -271,6 +290,8 @@ static void real_walk(struct world *w, struct reader at, struct buf *out)
             taken = taken < w->batch.told_items ? w->batch.told_items : taken;
             out->len -= w->batch.bytes - w->batch.items[taken - 1].end;
         }
+        if (at.right != NULL && !w->batch.more && taken == w->batch.count)
+            at.right->passed = w->batch.passed;
         at.position = w->batch.items[taken - 1].seq;
         at.fp = w->batch.items[taken - 1].fp;
         if (w->batch.told_items > 0)
@@ -284,10 +305,18 @@ static void compare_walks(struct world *w)
     struct buf want = BUF_INIT, got = BUF_INIT;
     struct reader reader = {.subs = subs};
     unsigned choice = 1 + (unsigned)prng_below(&w->rng, (1 << VIEWS) - 1);
+    unsigned allowed = (unsigned)prng_below(&w->rng, 1 << CHANNELS);
+    bool restricted = prng_below(&w->rng, 2) == 0;
     for (size_t v = 0; v < VIEWS; v++) {
+        if (restricted && v < CHANNELS && (allowed & masks[v]) == 0)
+            continue; /* it would not have been let in */
         if (choice & (1U << v))
             subs[reader.sub_count++].view = w->subs[v].view;
     }
+    if (reader.sub_count == 0)
+        return;
+    if (restricted)
+        reader.right = right_create(&w->rights, grant_of(claims[allowed], NULL, 0), NULL);
     reader.position = prng_below(&w->rng, (size_t)w->seq + 1);
     reader.format = prng_below(&w->rng, 8) == 0 ? FORMAT_JSON : FORMAT_RAW;
     model_walk(w, reader, &want);
@@ -295,6 +324,7 @@ static void compare_walks(struct world *w)
     assert_int_equal(got.len, want.len);
     if (want.len > 0)
         assert_memory_equal(got.data, want.data, want.len);
+    right_destroy(reader.right);
     buf_finish(&want);
     buf_finish(&got);
 }

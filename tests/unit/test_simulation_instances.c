@@ -24,7 +24,7 @@ enum { SEEDS = 120 };
 struct totals {
     size_t seeds, failed, lost;
     size_t events, gaps, late, foreign, exact, exact_gaps, repeated;
-    size_t overflows, cuts, restarts;
+    size_t overflows, cuts, restarts, restricted, revoked;
 };
 
 /* In place of the system's, so that the order in maps is the same in each run of a seed. */
@@ -51,6 +51,8 @@ static void add(struct totals *t, const struct cluster *s)
     t->overflows += s->overflows;
     t->cuts += s->cuts;
     t->restarts += s->restarts;
+    t->restricted += s->restricted;
+    t->revoked += s->revoked;
     for (size_t k = 0; k < s->instance_count; k++)
         t->overflows += metrics_get(&s->instances[k].w.metrics, METRIC_STALE);
 }
@@ -80,10 +82,11 @@ static struct totals run_all(enum cluster_family family, bool naive)
         run(seed, family, naive, one != NULL, &t);
     print_message(
         "%zu seeds, %zu failed, %zu lost; %zu events, %zu gaps, %zu late, %zu overflows, %zu "
-        "outages, %zu restarts; %zu foreign resumes, %zu of them after an event: %zu "
+        "outages, %zu restarts, %zu forbidden channels, %zu revoked; %zu foreign resumes, %zu of "
+        "them after an event: %zu "
         "gaps, %zu repetitions\n",
         t.seeds, t.failed, t.lost, t.events, t.gaps, t.late, t.overflows, t.cuts, t.restarts,
-        t.foreign, t.exact, t.exact_gaps, t.repeated);
+        t.restricted, t.revoked, t.foreign, t.exact, t.exact_gaps, t.repeated);
     return t;
 }
 
