@@ -140,6 +140,24 @@ static const char *check_authority(const char *host)
     return rc == 0 ? NULL : why;
 }
 
+/* Whether the host names the port that its scheme implies. */
+static bool has_default_port(const char *text, const char *host)
+{
+    size_t scheme = (size_t)(host - text);
+    const char *port = scheme == 7 && strncmp(text, "http://", scheme) == 0    ? ":80"
+                       : scheme == 8 && strncmp(text, "https://", scheme) == 0 ? ":443"
+                                                                               : NULL;
+    size_t len = strlen(host);
+    return port != NULL && len > strlen(port) && strcmp(host + len - strlen(port), port) == 0;
+}
+
+static bool is_ascii(const char *text)
+{
+    while (*text != '\0' && (unsigned char)*text < 0x80)
+        text++;
+    return *text == '\0';
+}
+
 bool config_check_origin(const char *text, const char **why)
 {
     if (strcmp(text, "*") == 0)
@@ -153,6 +171,10 @@ bool config_check_origin(const char *text, const char **why)
         *why = "an origin ends with the host or port, without a slash or path";
     else if (host[3 + strcspn(host + 3, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] != '\0')
         *why = "browsers send origins in lower case";
+    else if (!is_ascii(host))
+        *why = "browsers send names of hosts in ASCII (xn--...)";
+    else if (has_default_port(text, host + 3))
+        *why = "browsers leave out the port that the scheme implies";
     else
         *why = check_authority(host + 3);
     return *why == NULL;

@@ -237,6 +237,7 @@ static int read_param(struct parser *s, struct slice text)
             keep(s, value, &s->other_id.p, &s->other_id.len);
         return ERR_OK;
     case PARAM_TOKEN:
+        s->t->token_twice = s->t->token != NULL;
         keep(s, value, &s->t->token, &s->t->token_len);
         return ERR_OK;
     default:

@@ -385,7 +385,8 @@ static void accepts_origins(void **state)
     static const char *const good[] = {
         "https://example.org",  "http://localhost:3000", "https://*.example.org",
         "https://[::1]:8443",   "http://127.0.0.1",      "capacitor://localhost",
-        "chrome-extension://a", "https://[::1]",
+        "chrome-extension://a", "https://[::1]",         "http://a:443",
+        "https://a:80",         "https://a:4430",        "https://xn--bcher-kva.example",
     };
     (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {

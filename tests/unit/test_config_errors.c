@@ -145,6 +145,23 @@ static const struct bad bad_files[] = {
     {"{\"cors\": {\"origins\": [\"https://a:0\"]}}",
      "t.json:1: cors.origins[0]: " ORIGIN
      "\"https://a:0\": the port must be a number from 1 to 65535\n"},
+    {"{\"cors\": {\"origins\": [\"https://a:443\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN
+     "\"https://a:443\": browsers leave out the port that the scheme implies\n"},
+    {"{\"cors\": {\"origins\": [\"http://[::1]:80\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN
+     "\"http://[::1]:80\": browsers leave out the port that the scheme implies\n"},
+    {"{\"cors\": {\"origins\": [\"https://b\u00fccher.org\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN
+     "\"https://b\u00fccher.org\": browsers send names of hosts in ASCII (xn--...)\n"},
+    {"{\"cors\": {\"origins\": [\"https://*\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN
+     "\"https://*\": the host is neither a name nor an IPv4 address\n"},
+    {"{\"cors\": {\"origins\": [\"https://*.\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN "\"https://*.\": the host is missing\n"},
+    {"{\"cors\": {\"origins\": [\"https://u@a\"]}}",
+     "t.json:1: cors.origins[0]: " ORIGIN
+     "text that may hold a password: the host is neither a name nor an IPv4 address\n"},
     {"{\"cors\": {\"origins\": [\"https://\"]}}",
      "t.json:1: cors.origins[0]: " ORIGIN "\"https://\": the host is missing\n"},
     {"{\"cors\": {\n\"origins\": [\"*\"]}}",

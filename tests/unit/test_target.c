@@ -170,6 +170,13 @@ static void test_token(void **state)
     struct target t = parse("/events/a?token=x.y.z&token=other");
     assert_int_equal(t.token_len, 5);
     assert_memory_equal(t.token, "x.y.z", 5);
+    assert_true(t.token_twice);
+    target_finish(&t);
+    t = parse("/events/a?token=&x=1&%74oken=a");
+    assert_true(t.token_twice);
+    target_finish(&t);
+    t = parse("/events/token?token=a&Token=b&x=token");
+    assert_false(t.token_twice);
     target_finish(&t);
     t = parse("/events/a?token=");
     assert_non_null(t.token);

@@ -20,6 +20,8 @@ enum http_method { HTTP_M_GET, HTTP_M_HEAD, HTTP_M_OPTIONS, HTTP_M_OTHER };
     X(ORIGIN, "origin")                                                                            \
     X(AUTHORIZATION, "authorization")                                                              \
     X(COOKIE, "cookie")                                                                            \
+    X(SEC_FETCH_SITE, "sec-fetch-site")                                                            \
+    X(SEC_FETCH_MODE, "sec-fetch-mode")                                                            \
     X(X_FORWARDED_FOR, "x-forwarded-for")                                                          \
     X(FORWARDED, "forwarded")                                                                      \
     X(ACR_METHOD, "access-control-request-method")                                                 \

@@ -30,6 +30,7 @@ struct target {
     size_t last_event_id_len;
     const char *token; /* NULL: not in the query */
     size_t token_len;
+    bool token_twice; /* it came more than once; the first is kept */
     uint32_t history; /* 0: none; HISTORY_ALL */
     enum stream_format format;
     char *storage; /* owned: the decoded bytes everything above points into */
