@@ -6,7 +6,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/client.h"
-#include "tickerd/wire/cors.h"
+#include "tickerd/daemon/origin.h"
 
 enum { RETRY_AFTER_MIN_S = 1 };
 
@@ -53,32 +53,15 @@ static const char *date_now(struct public *p)
     return p->date;
 }
 
-static void put_cors(struct buf *out, const struct exchange *x)
-{
-    const struct config *config = x->p->config;
-    if (config->cors.origins.count == 0)
-        return;
-    /* Also without an Origin: a cache must not give this answer to somebody who has one. */
-    buf_str(out, "Vary: Origin\r\n");
-    if (x->request == NULL)
-        return;
-    struct http_slice origin = httpreq_header(x->request, HTTPREQ_ORIGIN);
-    if (origin.p == NULL || !cors_allows(&config->cors.origins, origin.p, origin.len))
-        return;
-    buf_str(out, "Access-Control-Allow-Origin: ");
-    buf_append(out, origin.p, origin.len);
-    buf_str(out, "\r\n");
-    if (config->cors.credentials)
-        buf_str(out, "Access-Control-Allow-Credentials: true\r\n");
-}
-
 void answer_begin(struct exchange *x, int status)
 {
     struct buf *out = &x->p->answer;
     buf_reset(out);
     client_status(http1_user(x->conn), status);
     buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, status_text(status), date_now(x->p));
-    put_cors(out, x);
+    origin_put_headers(out, x->p->config, x->request, status);
+    if (x->token_in_url) /* a page that is made of this answer must not send it on */
+        buf_str(out, "Referrer-Policy: no-referrer\r\n");
 }
 
 void answer_stream_head(struct exchange *x)
@@ -106,8 +89,8 @@ void answer_body(struct exchange *x, int status, const char *type, const char *e
     struct buf *out = &x->p->answer;
     answer_begin(x, status);
     buf_printf(out,
-               "Content-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n%s"
-               "Connection: close\r\n\r\n",
+               "Content-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+               "X-Content-Type-Options: nosniff\r\n%sConnection: close\r\n\r\n",
                type, len, extra);
     if (x->method != HTTP_M_HEAD)
         buf_append(out, body, len);
@@ -179,4 +162,10 @@ void answer_too_much(struct exchange *x, const struct target *t, const char *cod
                      const char *message, uint64_t wait_us)
 {
     come_back(x, t, 429, code, message, wait_us);
+}
+
+void answer_no_memory(struct exchange *x, const struct target *t)
+{
+    metrics_add(x->p->metrics, METRIC_OUT_OF_MEMORY, 1);
+    answer_for_now(x, t, "overloaded", "Out of memory; come back later.");
 }

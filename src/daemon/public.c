@@ -7,6 +7,8 @@
 #include "tickerd/base/err.h"
 #include "tickerd/daemon/answer.h"
 #include "tickerd/daemon/client.h"
+#include "tickerd/daemon/gate.h"
+#include "tickerd/daemon/origin.h"
 
 /* ---- resources ------------------------------------------------------------------------------- */
 
@@ -31,27 +33,27 @@ static bool within_limits(struct exchange *x, const struct target *t)
                         wait_us);
         break;
     case CLIENT_NO_MEMORY:
-        metrics_add(x->p->metrics, METRIC_OUT_OF_MEMORY, 1);
-        answer_for_now(x, t, "overloaded", "Out of memory; come back later.");
+        answer_no_memory(x, t);
         break;
     }
     return false;
 }
 
-static void open_stream(struct exchange *x, const struct target *t)
+/* Whether the grant is the session's now; if not, the request has been answered otherwise. */
+static bool open_stream(struct exchange *x, const struct target *t, struct grant *grant)
 {
     struct public *p = x->p;
     struct capacity *cap = p->capacity;
     if (p->fanout->draining) {
         answer_for_now(x, t, "draining", "The server is shutting down; come back in a moment.");
-        return;
+        return false;
     }
     if (!within_limits(x, t))
-        return;
+        return false;
     if (!capacity_enter(&cap->streams, cap->max_streams)) {
         capacity_tell(cap, clock_mono_us());
         answer_for_now(x, t, "overloaded", "No room for another stream; come back later.");
-        return;
+        return false;
     }
     answer_stream_head(x);
     struct http_slice id = httpreq_header(x->request, HTTPREQ_LAST_EVENT_ID);
@@ -59,21 +61,28 @@ static void open_stream(struct exchange *x, const struct target *t)
                                 .last_event_id = id.p,
                                 .last_event_id_len = id.len,
                                 .head = p->answer.data,
-                                .head_len = p->answer.len};
+                                .head_len = p->answer.len,
+                                .grant = grant};
     struct transport *transport;
     struct session *s = http1_stream(x->conn, &transport);
-    if (p->answer.failed || session_open(s, p->fanout, transport, &q, clock_mono_us()) != ERR_OK) {
-        metrics_add(p->metrics, METRIC_OUT_OF_MEMORY, 1);
-        answer_for_now(x, t, "overloaded", "Out of memory; come back later.");
-    }
+    bool opened =
+        !p->answer.failed && session_open(s, p->fanout, transport, &q, clock_mono_us()) == ERR_OK;
+    if (!opened)
+        answer_no_memory(x, t);
+    return opened;
 }
 
 static void answer_events(struct exchange *x, const struct target *t)
 {
+    struct grant *grant;
+    if (!gate_pass(x, t, &grant))
+        return;
     if (x->method != HTTP_M_HEAD) {
-        open_stream(x, t);
+        if (!open_stream(x, t, grant))
+            grant_destroy(grant);
         return;
     }
+    grant_destroy(grant);
     answer_stream_head(x);
     answer_send(x);
 }
@@ -93,10 +102,7 @@ static void answer_options(struct exchange *x)
     struct buf *out = &x->p->answer;
     answer_begin(x, 204);
     buf_str(out, "Allow: GET, HEAD, OPTIONS\r\n");
-    if (httpreq_header(x->request, HTTPREQ_ACR_METHOD).p != NULL)
-        buf_str(out, "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n"
-                     "Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control\r\n"
-                     "Access-Control-Max-Age: 7200\r\n");
+    origin_put_preflight(out, x->p->config, x->request);
     buf_str(out, "Connection: close\r\n\r\n");
     answer_send(x);
 }
@@ -145,8 +151,11 @@ static bool note_request(struct exchange *x)
 
 static void on_request(void *ctx, struct conn *conn, const struct httpreq *request)
 {
-    struct exchange x = {ctx, conn, request, httpreq_method(request),
-                         httpreq_accepts_stream(request)};
+    struct exchange x = {.p = ctx,
+                         .conn = conn,
+                         .request = request,
+                         .method = httpreq_method(request),
+                         .wants_stream = httpreq_accepts_stream(request)};
     if (!note_request(&x))
         return;
     if (x.method == HTTP_M_OTHER) {
@@ -162,13 +171,15 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
     }
     struct target t;
     struct target_error why;
-    struct target_rules rules = {.topics_max = x.p->config->limits.channels_per_client,
-                                 .token_param = NULL};
+    const struct config *c = x.p->config;
+    struct target_rules rules = {.topics_max = c->limits.channels_per_client,
+                                 .token_param = c->auth.mode == AUTH_OFF ? NULL : c->auth.query};
     struct http_slice text = httpreq_target(request);
     if (target_parse(&t, text.p, text.len, &rules, &why) != ERR_OK) {
         answer_error(&x, why.status, why.code, why.message, "");
         return;
     }
+    x.token_in_url = t.token_len > 0;
     answer_target(&x, &t);
     target_finish(&t);
 }
@@ -176,7 +187,10 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
 static void on_bad_request(void *ctx, struct conn *conn, const struct httpreq_error *error,
                            const struct httpreq *partial)
 {
-    struct exchange x = {ctx, conn, NULL, httpreq_method(partial), httpreq_accepts_stream(partial)};
+    struct exchange x = {.p = ctx,
+                         .conn = conn,
+                         .method = httpreq_method(partial),
+                         .wants_stream = httpreq_accepts_stream(partial)};
     if (!note_request(&x))
         return;
     answer_error(&x, error->status, error->code, error->message,

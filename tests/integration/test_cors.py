@@ -1,4 +1,5 @@
-"""Cross-origin requests: who may read, and what caches must know."""
+"""Cross-origin requests: who may read, and what caches must know. Origins that only look right are
+in test_attacks_origin.py."""
 
 import pytest
 from harness import error_body
@@ -26,18 +27,6 @@ def test_an_allowed_origin(cors, origin):
         assert "origin" in vary(head)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://app.example", "null",
-                                    "https://app.example:8443", "https://app.example.evil.example",
-                                    "https://evilexample.org", "https://example.org.evil.example",
-                                    "http://localhost:3001", "https://a.example.org:444"])
-def test_another_origin_gets_no_permission(cors, origin):
-    with cors.connect("/events/news", headers={"Origin": origin}) as stream:
-        head = stream.wait_head()
-        assert head.header("access-control-allow-origin") is None
-        assert head.header("access-control-allow-credentials") is None
-        assert "origin" in vary(head)
-
-
 def test_vary_stands_without_an_origin(cors):
     with cors.stream("/events/news") as stream:
         assert "origin" in vary(stream.response)
@@ -55,14 +44,16 @@ def test_preflight(cors):
     allowed = answer.header("access-control-allow-headers").lower()
     assert "authorization" in allowed and "last-event-id" in allowed
     assert int(answer.header("access-control-max-age")) > 0
-    assert "origin" in vary(answer)
+    assert vary(answer) == {"origin", "access-control-request-method",
+                            "access-control-request-headers"}
 
 
 def test_preflight_of_another_origin(cors):
     answer = cors.get("/events/news", method="OPTIONS", headers={
         "Origin": "https://evil.example", "Access-Control-Request-Method": "GET"})
-    assert answer.header("access-control-allow-origin") is None
-    assert answer.header("access-control-allow-credentials") is None
+    assert answer.status == 204
+    assert not [n for n, _ in answer.pairs if n.startswith("access-control-")]
+    assert len(vary(answer)) == 3
 
 
 def test_errors_can_be_read_by_pages_too(cors):
@@ -82,7 +73,7 @@ def test_every_origin(launch):
     tickerd = launch(sets={"cors.origins": ["*"], "cors.credentials": False})
     for origin in (APP, "null"):
         with tickerd.stream("/events/news", headers={"Origin": origin}) as stream:
-            assert stream.response.header("access-control-allow-origin") in ("*", origin)
+            assert stream.response.header("access-control-allow-origin") == "*"
             assert stream.response.header("access-control-allow-credentials") is None
 
 

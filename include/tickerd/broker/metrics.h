@@ -16,6 +16,8 @@
     X(OUT_OF_MEMORY, "messages, streams or views refused for want of memory")                      \
     X(ACCEPTED, "connections accepted")                                                            \
     X(REFUSED, "requests answered with an error")                                                  \
+    X(UNAUTHORISED, "requests refused for want of a good token")                                   \
+    X(FORBIDDEN, "requests refused that may not listen there")                                     \
     X(SHED, "connections without a request cut to make room for new ones")                         \
     X(STREAMS, "streams opened")                                                                   \
     X(STREAMS_ENDED, "streams closed")                                                             \

@@ -13,6 +13,7 @@ struct exchange {
     const struct httpreq *request; /* NULL: it could not be read */
     enum http_method method;       /* HTTP_M_OTHER if it could not be read that far */
     bool wants_stream;             /* Accept names text/event-stream */
+    bool token_in_url;             /* the query holds a token */
 };
 
 /* Begin an answer in p->answer: the status line and what every head has. The caller appends further
@@ -39,6 +40,8 @@ void answer_error(struct exchange *x, int status, const char *code, const char *
  * get 503 and Retry-After. `t` may be NULL: the target could not be read. */
 void answer_for_now(struct exchange *x, const struct target *t, const char *code,
                     const char *message);
+/* The same for want of memory, which is counted. */
+void answer_no_memory(struct exchange *x, const struct target *t);
 
 /* The same for what is up to this client, and not before so long: others get 429 (RFC 6585 §4). */
 void answer_too_much(struct exchange *x, const struct target *t, const char *code,

@@ -20,10 +20,11 @@ export function recordEventSource(EventSource, url, { names, credentials }, repo
  * Records what @microsoft/fetch-event-source sees. Its one callback gets every event, so `via` is told
  * by the name; it stops when the server ends a stream, unless onclose throws, as its manual says.
  */
-export function recordFetchEventSource(fetchEventSource, url, { credentials }, report) {
+export function recordFetchEventSource(fetchEventSource, url, { credentials, headers }, report) {
   const control = new AbortController();
   const ended = fetchEventSource(url, {
     signal: control.signal,
+    headers,
     credentials: credentials ? 'include' : 'omit',
     openWhenHidden: true,
     async onopen(response) {
@@ -42,4 +43,12 @@ export function recordFetchEventSource(fetchEventSource, url, { credentials }, r
   });
   ended.catch(() => report({ kind: 'error', closed: true }));
   return () => control.abort();
+}
+
+/** Asks for a stream as an image: without CORS, so that nothing of the answer can be read. */
+export function recordImage(url, report) {
+  const image = new Image();
+  image.onerror = () => report({ kind: 'error', closed: true });
+  image.src = url;
+  return () => image.removeAttribute('src');
 }

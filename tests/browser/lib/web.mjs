@@ -35,7 +35,8 @@ export class Web {
   #commands = [];
   #streams = new Map();
   #batch = 0;
-  #polled = false;
+  #cookie = null;
+  #polled = 0; // commands that the page has done, and one
   #closing = false;
   #server = http.createServer((request, response) => this.#serve(request, response));
 
@@ -48,7 +49,7 @@ export class Web {
 
   /** Resolves once the page runs and asks for commands. */
   pageReady() {
-    return until(() => this.#polled, 'the browser to run the page', 45000);
+    return until(() => this.#polled > 0, 'the browser to run the page', 45000);
   }
 
   /** Lets the page open a stream, by one of the ways that it knows (see openers in page.mjs). */
@@ -58,6 +59,13 @@ export class Web {
     this.#streams.set(id, stream);
     this.#commands.push({ op: 'open', stream: id, how, url, options });
     return stream;
+  }
+
+  /** Gives the page's browser a cookie, and resolves when it has it. */
+  async setCookie(cookie) {
+    this.#cookie = cookie;
+    const taken = this.#commands.push({ op: 'nothing' });
+    await until(() => this.#polled > taken, 'the browser to take a cookie');
   }
 
   async close() {
@@ -74,9 +82,10 @@ export class Web {
   }
 
   async #giveCommands(after, response) {
-    this.#polled = true;
+    this.#polled = after + 1;
     const news = () => this.#closing || this.#commands.length > after;
     await until(news, 'a command', LONG_POLL).catch(() => {});
+    if (this.#cookie) response.setHeader('Set-Cookie', this.#cookie);
     response.end(JSON.stringify(this.#commands.slice(after)));
   }
 

@@ -37,9 +37,19 @@ export class World {
   }
 
   /** Opens a stream through the proxy, or directly where the client's page can be of another origin. */
-  start(target, { direct = false, credentials = false, crossOrigin = false } = {}) {
+  start(target, { direct = false, credentials = false, crossOrigin = false, headers } = {}) {
     const port = direct && !this.client.sameOrigin ? this.daemon.port : this.proxy.port;
-    const stream = this.client.open(`http://127.0.0.1:${port}${target}`, { credentials, crossOrigin });
+    const options = { credentials, crossOrigin, headers };
+    return this.#keep(this.client.open(`http://127.0.0.1:${port}${target}`, options));
+  }
+
+  /** Lets the client's page open a stream through the proxy in this way (see openers in page.mjs). */
+  startBy(how, target, options) {
+    const url = `http://127.0.0.1:${this.proxy.port}${target}`;
+    return this.#keep(this.client.web.open(how, url, { names: ['tickerd:open', 'tickerd:gap'], ...options }));
+  }
+
+  #keep(stream) {
     this.#streams.push(stream);
     return stream;
   }

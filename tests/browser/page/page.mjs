@@ -2,7 +2,7 @@
 // server and posts back, in order, what the streams saw.
 
 import { fetchEventSource } from '@microsoft/fetch-event-source';
-import { recordEventSource, recordFetchEventSource } from '/test/recorder.mjs';
+import { recordEventSource, recordFetchEventSource, recordImage } from '/test/recorder.mjs';
 
 const streams = new Map();
 const queue = [];
@@ -39,9 +39,11 @@ const openers = {
   EventSource: (url, options, report) => recordEventSource(EventSource, url, options, report),
   'EventSource in a frame': recordInFrame,
   'fetch-event-source': (url, options, report) => recordFetchEventSource(fetchEventSource, url, options, report),
+  image: (url, options, report) => recordImage(url, report),
 };
 
 function run({ op, stream, how, url, options }) {
+  if (op === 'nothing') return;
   if (op === 'close') {
     streams.get(stream)?.();
     streams.delete(stream);
