@@ -91,6 +91,18 @@ def test_the_peers_of_a_unix_socket(launch):
             tickerd.finish()
 
 
+def test_an_ipv6_peer(launch):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    tickerd = launch(listen=("[::1]:0",), log_level="info",
+                     sets={"log.access": True, "proxy.trusted": ["::/64"]})
+    assert by_header(tickerd, [], source=None) == ("::1", None)
+    named = [("X-Forwarded-For", "2001:db8::1, ::1:2")]
+    assert by_header(tickerd, named, source=None) == ("2001:db8::1", "::1")
+
+
 # The PROXY protocol.
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
