@@ -111,3 +111,12 @@ void log_write(enum log_level level, const char *fmt, ...)
     ssize_t written = write(STDERR_FILENO, line, n);
     (void)written; /* nowhere left to report it */
 }
+
+void log_lines(enum log_level level, const char *text)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+        log_write(level, "%.*s", (int)len, text);
+        text += len + (text[len] == '\n' ? 1 : 0);
+    }
+}

@@ -56,13 +56,13 @@ struct config_key {
     const struct config_list *list;                    /* objects */
     bool required;                                     /* of an object in a list */
     bool optional; /* strings: null or "" means none, and is stored as NULL */
+    /* A reload leaves it as it is. So is every key that is checked together with such a one. */
+    bool fixed;
 };
 
 /* The top level, and one entry of `channels`. */
 extern const struct config_table config_table;
 extern const struct config_table config_rule_table;
-
-enum { CONFIG_KEYS_MAX = 128 };
 
 /* A rule's history before what it leaves out is filled in; beyond every range. */
 #define CONFIG_INHERIT_EVENTS UINT32_MAX
@@ -121,6 +121,11 @@ static inline size_t *config_count(const struct config_key *key, void *base)
 }
 /* Free all that belongs to a structure that a table describes, not the structure. */
 void config_release(const struct config_table *t, void *base);
+
+/* config_print.c */
+/* Append one value as --print-config has it; `base` is the struct config or the rule. */
+void config_put_value(struct buf *out, const struct config_key *key, const void *base,
+                      size_t indent, bool secrets);
 
 /* config_parse.c */
 void config_read_defaults(struct config_build *b, const struct config_table *t, void *base);

@@ -93,7 +93,7 @@ static void put_number(struct buf *out, enum config_type type, const void *field
     buf_finish(&text);
 }
 
-static void put_value(struct buf *out, const struct config_key *key, const void *base,
+void config_put_value(struct buf *out, const struct config_key *key, const void *base,
                       size_t indent, bool secrets)
 {
     const void *field = (const char *)base + key->offset;
@@ -178,7 +178,7 @@ static void put_table(struct buf *out, const struct config_table *t, const void 
         }
         put_indent(out, indent + (depth + 1) * INDENT);
         buf_printf(out, "\"%s\": ", part);
-        put_value(out, &t->keys[i], base, indent + (depth + 1) * INDENT, secrets);
+        config_put_value(out, &t->keys[i], base, indent + (depth + 1) * INDENT, secrets);
         before = name;
     }
     close_groups(out, dots(before), 0, indent);
@@ -254,6 +254,8 @@ static void put_help(struct buf *out, const struct config_key *key, const char *
         buf_printf(&text, "%s%s", i == 0 ? " One of: " : ", ", key->words[i]);
     if (key->words != NULL)
         buf_byte(&text, '.');
+    if (key->fixed)
+        buf_str(&text, " (Needs a restart.)");
     put_wrapped(out, buf_cstr(&text), column);
     buf_finish(&name);
     buf_finish(&text);

@@ -114,6 +114,14 @@ bool keyring_has(const struct keyring *k, const uint8_t id[TOKEN_ID_LEN])
     return false;
 }
 
+size_t keyring_beyond(const struct keyring *k, const struct keyring *other)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < k->count; i++)
+        n += keyring_has(other, k->keys[i].id) ? 0 : 1;
+    return n;
+}
+
 /* ---- what makes material fit ----------------------------------------------------------------- */
 
 static bool looks_like_pem(const struct buf *text)

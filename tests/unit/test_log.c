@@ -112,6 +112,18 @@ static void levels(void **state)
     }
 }
 
+static void a_text_line_by_line(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, LOG_TEXT);
+    start_capture();
+    log_lines(LOG_ERROR, "");
+    log_lines(LOG_ERROR, "one\n\nthree 100%s");
+    log_lines(LOG_WARN, "four\n");
+    assert_true(matches(end_capture(), "^[^ ]+ error one\n[^ ]+ error \n[^ ]+ error three 100%s\n"
+                                       "[^ ]+ warn  four\n$"));
+}
+
 static void controls_cannot_forge(void **state)
 {
     (void)state;
@@ -254,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_lines),
         cmocka_unit_test(levels),
+        cmocka_unit_test(a_text_line_by_line),
         cmocka_unit_test(controls_cannot_forge),
         cmocka_unit_test(json_lines),
         cmocka_unit_test(random_bytes_stay_one_line),

@@ -18,6 +18,9 @@ bool log_enabled(enum log_level level);
 /* Write one line. Longer than 2,000 bytes: cut, with an ellipsis. */
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Write each line of a text as a line of its own, so that with LOG_JSON they are objects too. */
+void log_lines(enum log_level level, const char *text);
+
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)

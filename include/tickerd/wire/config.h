@@ -136,6 +136,19 @@ struct config_source {
 struct config *config_build(const struct config_source *from, struct buf *errors);
 void config_destroy(struct config *c);
 
+enum { CONFIG_KEYS_MAX = 128 };
+
+/* The keys by which two configurations differ, by name; static. */
+struct config_changes {
+    const char *applied[CONFIG_KEYS_MAX]; /* count from now on */
+    const char *fixed[CONFIG_KEYS_MAX];   /* need a restart */
+    size_t applied_count, fixed_count;
+};
+
+/* Prepare `next` to take over from `running` without a restart: what needs one gets running's
+ * value. ERR_NOMEM: `next` is good for nothing but config_destroy. */
+int config_adopt(struct config *next, const struct config *running, struct config_changes *out);
+
 /* The rule for a channel: the first whose glob matches, else rule_default. Never NULL. */
 const struct channel_rule *config_rule(const struct config *c, const char *name, size_t len);
 

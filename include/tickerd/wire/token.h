@@ -57,6 +57,9 @@ bool keyring_has_secret(const struct keyring *k);
 /* Whether a key with this fingerprint (of its algorithm and its material) is there. */
 bool keyring_has(const struct keyring *k, const uint8_t id[TOKEN_ID_LEN]);
 
+/* How many keys of `k` are not in `other`. */
+size_t keyring_beyond(const struct keyring *k, const struct keyring *other);
+
 /* What a token must say beside its signature. */
 struct token_rules {
     const char *issuer;   /* NULL: anything */
