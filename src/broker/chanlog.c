@@ -56,16 +56,14 @@ int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limi
 {
     if (ring_push_frame(&l->ring, f) != ERR_OK)
         return ERR_NOMEM;
-    if (f->slow == SLOW_LATEST)
+    if (frame_slow(f) == SLOW_LATEST)
         ring_supersede(&l->ring);
     add_up(l, f);
     trim(l, limits, f->seq, evicted, ctx);
     return ERR_OK;
 }
 
-int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count,
-                    const struct history_limits *limits, uint64_t now, chanlog_evicted *evicted,
-                    void *ctx)
+int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count)
 {
     if (ring_assign(&l->ring, entries, count) != ERR_OK)
         return ERR_NOMEM;
@@ -74,9 +72,35 @@ int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count,
         if (!entry_is_hole(e))
             add_up(l, e->u.frame);
     }
+    return ERR_OK;
+}
+
+/* What a newer event has replaced stays replaced, whatever the policy becomes: clients have passed
+ * it. */
+void chanlog_follow(struct chanlog *l, enum slow_policy slow)
+{
+    const struct frame *last = ring_newest(&l->ring);
+    if (last == NULL || frame_slow(last) == slow) /* they all have the same */
+        return;
+    bool newest = true;
+    for (uint32_t i = l->ring.count; i > 0; i--) {
+        const struct entry *e = ring_at(&l->ring, i - 1);
+        if (entry_is_hole(e))
+            continue;
+        frame_set_slow(e->u.frame, slow);
+        if (!newest && slow == SLOW_LATEST)
+            frame_supersede(e->u.frame);
+        newest = false;
+    }
+    if (slow == SLOW_LATEST)
+        ring_supersede(&l->ring);
+}
+
+void chanlog_fit(struct chanlog *l, const struct history_limits *limits, uint64_t now,
+                 chanlog_evicted *evicted, void *ctx)
+{
     trim(l, limits, now, evicted, ctx);
     chanlog_expire(l, limits, now, evicted, ctx);
-    return ERR_OK;
 }
 
 void chanlog_expire(struct chanlog *l, const struct history_limits *limits, uint64_t now,

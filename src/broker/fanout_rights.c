@@ -113,6 +113,16 @@ size_t fanout_disconnect(struct fanout *f, const char *sub, size_t sub_len, cons
     return cut;
 }
 
+size_t fanout_disconnect_all(struct fanout *f, uint64_t now_us)
+{
+    size_t cut = 0;
+    list_each(&f->all, it) {
+        cut += revoke(container_of(it, struct session, all));
+    }
+    (void)fanout_away(f, now_us);
+    return cut;
+}
+
 /* ---- by a new configuration ------------------------------------------------------------------ */
 
 struct judgement {

@@ -25,7 +25,7 @@ struct frame *frame_wrap(const char *bytes, size_t len)
     f->len = (uint32_t)len;
     f->id_len = 0;
     f->publisher_id = false;
-    f->slow = SLOW_RESUME;
+    atomic_init(&f->slow, SLOW_RESUME);
     atomic_init(&f->superseded, false);
     memcpy(f->block, bytes, len);
     return f;

@@ -22,6 +22,12 @@ void note_release(struct note *n)
     case NOTE_TIMELINE:
         free(n->ref);
         break;
+    case NOTE_COMMAND: {
+        uint64_t streams;
+        if (n->ref != NULL && command_done(n->ref, 0, &streams))
+            command_destroy(n->ref);
+        break;
+    }
     case NOTE_EVICT:
     case NOTE_MARK:
     case NOTE_LIVE:
@@ -32,4 +38,37 @@ void note_release(struct note *n)
         break;
     }
     n->ref = NULL;
+}
+
+struct command *command_create(const struct control *what)
+{
+    struct command *c = malloc(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    atomic_init(&c->refs, 1);
+    atomic_init(&c->streams, 0);
+    c->what = *what;
+    return c;
+}
+
+struct command *command_ref(struct command *c)
+{
+    (void)atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+bool command_done(struct command *c, uint64_t streams, uint64_t *total)
+{
+    (void)atomic_fetch_add_explicit(&c->streams, streams, memory_order_relaxed);
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return false;
+    *total = atomic_load_explicit(&c->streams, memory_order_relaxed);
+    return true;
+}
+
+void command_destroy(struct command *c)
+{
+    if (c != NULL)
+        control_finish(&c->what);
+    free(c);
 }

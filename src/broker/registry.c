@@ -49,6 +49,7 @@ void registry_finish(struct registry *r)
             interest_drop(r, w, v);
         free(r->workers[w].interests);
     }
+    registry_forget_commands(r);
     free(r->workers);
     size_t pos = 0;
     struct channel *c;
@@ -64,15 +65,21 @@ void registry_finish(struct registry *r)
     buf_finish(&r->block);
 }
 
-void registry_post(struct registry *r, uint32_t worker, struct note *n)
+bool registry_try(struct registry *r, uint32_t worker, struct note *n)
 {
     struct registry_worker *w = &r->workers[worker];
     if (!w->stopped && r->post(r->ctx, worker, n))
-        return;
+        return true;
     if (!w->stopped)
         metrics_add(r->metrics, METRIC_STALE, 1);
     w->stopped = true;
-    note_release(n);
+    return false;
+}
+
+void registry_post(struct registry *r, uint32_t worker, struct note *n)
+{
+    if (!registry_try(r, worker, n))
+        note_release(n);
 }
 
 size_t registry_channels(const struct registry *r)
@@ -129,7 +136,7 @@ static struct frame *encode(struct registry *r, struct channel *c, uint64_t seq,
         f->seq = seq;
         f->fp = fp;
         f->publisher_id = env.id != NULL;
-        f->slow = (uint8_t)c->rule->slow;
+        frame_set_slow(f, c->rule->slow);
     }
     return f;
 }
@@ -209,6 +216,7 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         registry_mark(r, GAP_EVICTED, hubclock_now(&r->clock) + 1); /* nowhere else to note it */
         return;
     }
+    channel_renew(r, c);
     if (payload_len > r->config->limits.message_bytes)
         oversize(r, c, payload_len);
     else
@@ -449,6 +457,7 @@ void registry_request(struct registry *r, uint32_t worker, struct note *n)
     case NOTE_RESYNC:
         r->workers[worker].stopped = false;
         greet(r, worker);
+        registry_repeat_commands(r, worker);
         break;
     default:
         break;
@@ -460,14 +469,6 @@ void registry_tick(struct registry *r)
 {
     upstream_tick(&r->upstream, hubclock_now(&r->clock));
     interests_shed(r);
-    size_t left = SWEEP_MIN + registry_channels(r) / SWEEP_SHARE;
-    if (left > registry_channels(r))
-        left = registry_channels(r);
-    for (; left > 0; left--) {
-        struct channel *c = container_of(list_first(&r->sweep), struct channel, sweep);
-        list_remove(&c->sweep);
-        list_push(&r->sweep, &c->sweep);
-        channel_expire(r, c);
-    }
+    channels_sweep(r, SWEEP_MIN + registry_channels(r) / SWEEP_SHARE, UINT64_MAX);
     registry_enforce_total(r);
 }

@@ -5,6 +5,9 @@
 
 enum { CHANNEL_COST = sizeof(struct channel) + 96 /* name, map slot, allocator */ };
 
+/* What a reload does at once. */
+enum { RELOAD_CHANNELS = 1024, RELOAD_EVICTIONS = 4096 };
+
 /* Whether the log says anything that a new one would not. */
 static bool remembers(const struct channel *c)
 {
@@ -97,6 +100,7 @@ static struct channel *make(struct registry *r, const char *name, size_t len)
         return NULL;
     }
     c->rule = config_rule(r->config, name, len);
+    c->reloads = r->reloads;
     if (strmap_put(&r->channels, c->name->bytes, len, c) == ERR_OK)
         return c;
     name_unref(c->name);
@@ -169,11 +173,52 @@ void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason)
     tell(r, c, &(struct note){.kind = NOTE_HOLE, .seq = seq, .arg = (uint8_t)reason});
 }
 
+void channel_obey(struct registry *r, struct channel *c)
+{
+    struct evicting e = {r, c};
+    chanlog_follow(&c->log, c->rule->slow);
+    chanlog_fit(&c->log, &c->rule->history, hubclock_now(&r->clock), channel_evicted, &e);
+}
+
+void channel_renew(struct registry *r, struct channel *c)
+{
+    if (c->reloads == r->reloads)
+        return;
+    c->rule = config_rule(r->config, c->name->bytes, c->name->len);
+    c->reloads = r->reloads;
+    channel_obey(r, c);
+    channel_recount(r, c);
+}
+
 void channel_expire(struct registry *r, struct channel *c)
 {
+    channel_renew(r, c);
     struct evicting e = {r, c};
     chanlog_expire(&c->log, &c->rule->history, hubclock_now(&r->clock), channel_evicted, &e);
     channel_recount(r, c);
+}
+
+void channels_sweep(struct registry *r, size_t channels, uint64_t evictions)
+{
+    uint64_t before = metrics_get(r->metrics, METRIC_EVICTED);
+    size_t left = channels < registry_channels(r) ? channels : registry_channels(r);
+    for (; left > 0 && metrics_get(r->metrics, METRIC_EVICTED) - before < evictions; left--) {
+        struct channel *c = container_of(list_first(&r->sweep), struct channel, sweep);
+        list_remove(&c->sweep);
+        list_push(&r->sweep, &c->sweep);
+        channel_expire(r, c);
+    }
+}
+
+/* A million channels and their rules would keep the hub for seconds, and evictions fill inboxes. So
+ * only some are done now, the others when they are next used or their turn comes in registry_tick.
+ * Until then they have a pointer into the old configuration, which nobody follows. */
+void registry_reload(struct registry *r, const struct config *config)
+{
+    r->config = config;
+    r->reloads++;
+    channels_sweep(r, RELOAD_CHANNELS, RELOAD_EVICTIONS);
+    registry_enforce_total(r);
 }
 
 /* Without a log, a past or anybody who waits, a channel's record says nothing. */

@@ -5,8 +5,8 @@
 #include "tickerd/broker/registry.h"
 
 struct channel {
-    struct name *name; /* owned reference; its bytes are the map's key */
-    const struct channel_rule *rule;
+    struct name *name;               /* owned reference; its bytes are the map's key */
+    const struct channel_rule *rule; /* to be used after channel_renew */
     struct chanlog log;
     struct link edges; /* struct edge.of_channel */
     struct link lru;
@@ -14,6 +14,7 @@ struct channel {
     uint64_t counted;  /* what registry.cost holds for it */
     uint64_t merged;   /* what registry.merged holds for it */
     uint32_t patterns; /* edges to patterns */
+    uint32_t reloads;  /* registry.reloads when `rule` was found */
 };
 
 struct interest {
@@ -39,6 +40,9 @@ struct head {
     size_t len;
     char bytes[];
 };
+
+/* Give a note to a worker. False: it does not listen, and the note stays the caller's. */
+bool registry_try(struct registry *r, uint32_t worker, struct note *n);
 
 /* Give a note to a worker, or release it where the worker does not listen. A full inbox stops the
  * worker's notes until it asks for a resync. */
@@ -80,8 +84,17 @@ void channel_drop_if_empty(struct registry *r, struct channel *c);
 /* Append a hole and tell the workers. */
 void channel_hole(struct registry *r, struct channel *c, enum gap_reason reason);
 
+/* Make the log what the rule says of its bounds and of slow clients. */
+void channel_obey(struct registry *r, struct channel *c);
+
+/* Find the rule again if there has been a reload since. Before every use of it. */
+void channel_renew(struct registry *r, struct channel *c);
+
 /* Evict by age. */
 void channel_expire(struct registry *r, struct channel *c);
+
+/* Expire so many channels, whose turn it is; but stop after so many evictions. */
+void channels_sweep(struct registry *r, size_t channels, uint64_t evictions);
 
 /* Evict until history.total_bytes holds. */
 void registry_enforce_total(struct registry *r);
@@ -92,6 +105,13 @@ struct evicting {
     struct channel *c;
 };
 void channel_evicted(void *ctx, uint64_t seq);
+
+/* ---- registry_command.c: what is not about logs ---- */
+
+/* Give a worker that listens again the commands it has not got. */
+void registry_repeat_commands(struct registry *r, uint32_t worker);
+
+void registry_forget_commands(struct registry *r);
 
 /* ---- registry_interest.c: who wants what ---- */
 

@@ -215,32 +215,15 @@ static int mark_restart(struct restoring *s)
     return ERR_OK;
 }
 
-/* The policy for slow clients is the one in force now. */
-static void follow_rule(const struct channel *c, const struct entry *entries, size_t count)
-{
-    bool newest = true;
-    for (size_t i = count; i > 0; i--) {
-        if (entry_is_hole(&entries[i - 1]))
-            continue;
-        struct frame *f = entries[i - 1].u.frame;
-        f->slow = (uint8_t)c->rule->slow;
-        if (!newest && c->rule->slow == SLOW_LATEST)
-            frame_supersede(f);
-        newest = false;
-    }
-}
-
 static int restore_log(struct restoring *s, struct channel *c)
 {
     size_t count;
-    struct evicting e = {s->r, c};
     int err = read_entries(s, c->name, &count);
     if (err != ERR_OK)
         return err;
-    follow_rule(c, s->entries, count);
-    if (chanlog_restore(&c->log, s->entries, count, &c->rule->history, hubclock_now(&s->r->clock),
-                        channel_evicted, &e) != ERR_OK)
+    if (chanlog_restore(&c->log, s->entries, count) != ERR_OK)
         return out_of_memory(s);
+    channel_obey(s->r, c);
     return ERR_OK;
 }
 

@@ -194,7 +194,7 @@ static struct hole *hole_of_frame(const struct frame *f, uint64_t made)
     h->evicted_seq = f->seq;
     h->evicted_fp = f->fp;
     h->superseded = frame_superseded(f);
-    h->cuts = f->slow == SLOW_DISCONNECT;
+    h->cuts = frame_slow(f) == SLOW_DISCONNECT;
     return h;
 }
 
@@ -327,7 +327,7 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
         h->never_kept = false; /* all of that is older than what the channel still keeps */
         h->made = made;
         h->superseded = frame_superseded(f); /* and then all that is older is, too */
-        h->cuts = h->cuts || f->slow == SLOW_DISCONNECT;
+        h->cuts = h->cuts || frame_slow(f) == SLOW_DISCONNECT;
         h->evicted_prev = entry_seq(ring_at(r, i - 1));
         h->evicted_seq = f->seq;
         h->evicted_fp = f->fp;

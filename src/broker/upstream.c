@@ -322,7 +322,7 @@ static struct upsub *by_wire(struct upstream *u, enum source_sub kind, const cha
 {
     if (kind == SOURCE_PATTERN)
         return strmap_get(&u->wire, name, len);
-    if (len < u->prefix_len)
+    if (len < u->prefix_len || memcmp(name, u->prefix, u->prefix_len) != 0)
         return NULL;
     return strmap_get(&u->channels, name + u->prefix_len, len - u->prefix_len);
 }

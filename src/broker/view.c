@@ -44,7 +44,7 @@ static void out_of_memory(struct view *v)
 static void append(struct view *v, struct frame *f)
 {
     v->publisher_ids += f->publisher_id ? 1 : 0;
-    if (f->slow == SLOW_LATEST && !v->pattern)
+    if (frame_slow(f) == SLOW_LATEST && !v->pattern)
         ring_supersede(&v->ring);
     if (ring_push_frame(&v->ring, f) == ERR_OK)
         return;

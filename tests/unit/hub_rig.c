@@ -129,6 +129,13 @@ static void write_down(struct hub_rig *h, uint32_t worker, const struct note *n)
     case NOTE_TIMELINE:
         buf_str(out, ((const struct timeline *)n->ref)->many_orders ? "timeline:many" : "timeline");
         break;
+    case NOTE_COMMAND:
+        buf_printf(out, "disconnect:");
+        if (n->ref == NULL)
+            buf_byte(out, '*');
+        else
+            buf_str(out, ((const struct command *)n->ref)->what.sub);
+        break;
     default:
         fail_msg("note %d goes the wrong way", n->kind);
     }
@@ -284,6 +291,24 @@ void hubrig_sleep(struct hub_rig *h, uint64_t us)
         begin(h);
         registry_tick(&h->registry);
     }
+}
+
+void hubrig_reload(struct hub_rig *h, const char *const *settings)
+{
+    struct config *next = build_ok(NULL, NULL, settings), *before = h->config;
+    begin(h);
+    registry_reload(&h->registry, next);
+    h->config = next;
+    config_destroy(before);
+}
+
+void hubrig_disconnect(struct hub_rig *h, const char *sub)
+{
+    struct control what = {.sub = strdup(sub)};
+    struct command *c = command_create(&what);
+    assert_true(what.sub != NULL && c != NULL);
+    begin(h);
+    registry_command(&h->registry, c);
 }
 
 void hubrig_settle(struct hub_rig *h)

@@ -2,7 +2,7 @@
  * cmocka.h before it. What they write down, one word a note:
  *
  *     frame1:x  hole1:a:oversize  evict1:x  live1:yes  reset1.3+[a:x a:y !a:evicted]
- *     up  down  timeline
+ *     up  down  timeline  disconnect:42  disconnect:*
  *
  * 1 is the view, 3 the generation (for other notes only where it is not the newest: `frame1.2:x`),
  * + says live; x is the event's data, a the channel, * all channels. */
@@ -50,6 +50,11 @@ void hubrig_publish(struct hub_rig *h, const char *channel, const char *payload)
 /* Let the clock go on (in steps, with ticks) by so many microseconds. */
 void hubrig_sleep(struct hub_rig *h, uint64_t us);
 void hubrig_settle(struct hub_rig *h);
+
+/* Replace the configuration by one with these settings; the old one is gone. */
+void hubrig_reload(struct hub_rig *h, const char *const *settings);
+/* A command. */
+void hubrig_disconnect(struct hub_rig *h, const char *sub);
 
 /* The worker was told exactly this since the last call. */
 void hubrig_expect(struct hub_rig *h, uint32_t worker, const char *text);

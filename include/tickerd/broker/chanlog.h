@@ -24,11 +24,16 @@ int chanlog_append(struct chanlog *l, struct frame *f, const struct history_limi
                    chanlog_evicted *evicted, void *ctx);
 
 /* Fill an empty log with what an earlier run kept (in order of seq; the entries' references pass to
- * the log) and evict what the limits no longer hold, at position `now`. ERR_NOMEM: the log is empty
- * and the entries are released. */
-int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count,
-                    const struct history_limits *limits, uint64_t now, chanlog_evicted *evicted,
-                    void *ctx);
+ * the log), whatever the limits: chanlog_fit is to follow. ERR_NOMEM: the log is empty and the
+ * entries are released. */
+int chanlog_restore(struct chanlog *l, struct entry *entries, size_t count);
+
+/* From now on this policy is in force for clients that are too slow for what the log holds. */
+void chanlog_follow(struct chanlog *l, enum slow_policy slow);
+
+/* Evict what these limits do not hold, at position `now`. */
+void chanlog_fit(struct chanlog *l, const struct history_limits *limits, uint64_t now,
+                 chanlog_evicted *evicted, void *ctx);
 
 /* Evict what is older than the limit by age, at position `now`. Events of any age go, the newest
  * too. */

@@ -69,6 +69,9 @@ void fanout_drain(struct fanout *f, uint64_t now_us);
 size_t fanout_disconnect(struct fanout *f, const char *sub, size_t sub_len, const char *channel,
                          size_t channel_len, uint64_t now_us);
 
+/* The same for all there are. */
+size_t fanout_disconnect_all(struct fanout *f, uint64_t now_us);
+
 /* Take a new configuration (borrowed, the old one may go) and cut the streams that have no right
  * by it: those whose key is not known any more, or with `judge_anew` all with a token; and those
  * whose channels are not allowed now. `key_known` may be NULL: all are. Returns how many. */

@@ -8,6 +8,7 @@
 #ifndef TICKERD_BROKER_FRAME_H
 #define TICKERD_BROKER_FRAME_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,7 +34,7 @@ struct frame {
     uint32_t len;                      /* of the block */
     uint16_t id_len;
     bool publisher_id;       /* the id line is the publisher's, not ours */
-    uint8_t slow;            /* enum slow_policy of the channel */
+    _Atomic uint8_t slow;    /* enum slow_policy of the channel; a reload may change it */
     _Atomic bool superseded; /* with the policy `latest`: the channel has a newer event */
     char block[];
 };
@@ -55,6 +56,17 @@ void frame_unref(struct frame *f);
  * the first making of a form is out. `stats` outlives all frames. */
 const char *frame_bytes(struct frame *f, enum stream_format format, struct frame_stats *stats,
                         size_t *len);
+
+/* What happens to clients that are too slow for this event. */
+static inline enum slow_policy frame_slow(const struct frame *f)
+{
+    return (enum slow_policy)atomic_load_explicit(&f->slow, memory_order_relaxed);
+}
+
+static inline void frame_set_slow(struct frame *f, enum slow_policy slow)
+{
+    atomic_store_explicit(&f->slow, (uint8_t)slow, memory_order_relaxed);
+}
 
 /* With the policy `latest`: a newer event of the channel has come. For good; from any thread. */
 void frame_supersede(struct frame *f);

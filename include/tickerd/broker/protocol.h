@@ -10,16 +10,19 @@
  *  3. Frames, evictions and holes come only from the hub, in its order.
  *  4. At a full inbox the hub stops sending to that worker. The worker, once it has drained,
  *     says NOTE_RESYNC and asks for all its views again.
+ *     Only commands are kept for it meanwhile, and follow behind the answer to that.
  *  5. Whoever takes a note out of an inbox owns its `ref`. */
 #ifndef TICKERD_BROKER_PROTOCOL_H
 #define TICKERD_BROKER_PROTOCOL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "tickerd/broker/ring.h"
 #include "tickerd/broker/timeline.h"
+#include "tickerd/wire/control.h"
 
 enum note_kind {
     /* hub to worker */
@@ -33,6 +36,7 @@ enum note_kind {
     NOTE_UPSTREAM, /* arg: whether the upstream is live; UPSTREAM_ALL: every view is, too; seq: the
                       last message before it was last lost */
     NOTE_TIMELINE, /* ref: struct timeline (from malloc) */
+    NOTE_COMMAND,  /* ref: struct command, or NULL: disconnect everybody */
     /* worker to hub */
     NOTE_INTEREST, /* view, gen, ref: struct name: the topic; arg: whether it is a pattern */
     NOTE_DROP,     /* view, gen */
@@ -63,6 +67,21 @@ struct snapshot {
     size_t count;
     struct entry entries[]; /* owned references; by seq, but for patterns in any order */
 };
+
+/* A command for all workers, made of a message on control.channel and shared by them. */
+struct command {
+    _Atomic uint32_t refs;
+    _Atomic uint64_t streams; /* how many it has ended so far */
+    struct control what;      /* owned */
+};
+
+/* With one reference, taking over `what`. NULL: out of memory, `what` stays the caller's. */
+struct command *command_create(const struct control *what);
+struct command *command_ref(struct command *c);
+/* Give a reference back, having ended so many streams. True for the last one: *total is how many
+ * there were in all, and the command is the caller's to destroy. */
+bool command_done(struct command *c, uint64_t streams, uint64_t *total);
+void command_destroy(struct command *c);
 
 /* Release what a note owns, for notes that cannot be delivered. */
 void note_release(struct note *n);

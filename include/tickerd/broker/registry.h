@@ -24,12 +24,17 @@ struct registry_worker {
     struct interest **interests; /* by view number */
     uint32_t size;
     bool stopped; /* its inbox was full: nothing goes there until it says NOTE_RESYNC */
+    /* What it has to be told then, in order; owned, of owned references. */
+    struct command **commands;
+    uint32_t command_count;
+    bool disconnect_all; /* there were too many of them */
 };
 
 struct registry {
     struct hubclock clock;
     struct upstream upstream;
-    const struct config *config; /* borrowed */
+    const struct config *config; /* borrowed; see registry_reload */
+    uint32_t reloads;            /* how often it has been replaced */
     struct metrics *metrics;
     struct frame_stats *stats;
     struct strmap channels; /* name -> struct channel */
@@ -82,6 +87,14 @@ void registry_timeline(struct registry *r);
 
 /* Ages, lingering subscriptions. Call several times a second. */
 void registry_tick(struct registry *r);
+
+/* Replace the configuration: bounds, policies and payload modes are the new one's from now on. It
+ * differs in nothing that needs a restart. The old one is not looked at any more. */
+void registry_reload(struct registry *r, const struct config *config);
+
+/* Pass a command on to all workers; takes the caller's reference. A worker that does not listen
+ * gets it when it does, and where there are too many of them, one that disconnects everybody. */
+void registry_command(struct registry *r, struct command *c);
 
 /* How many channels have a log or a stub. */
 size_t registry_channels(const struct registry *r);

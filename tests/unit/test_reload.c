@@ -1,0 +1,240 @@
+/* Reading a configuration again on a loop, from a file that the test writes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+#include "tickerd/daemon/reload.h"
+
+struct rig {
+    char path[40];
+    struct config_source from;
+    uv_loop_t loop;
+    struct reload reload;
+    unsigned applied;
+    uint32_t events; /* history.events of the last one applied */
+    uint32_t workers;
+    bool once_more; /* ask again while it is being applied */
+};
+
+static void apply(void *ctx, struct settings *next)
+{
+    struct rig *g = ctx;
+    assert_ptr_not_equal(next, g->reload.running);
+    assert_int_not_equal(g->reload.running->config->history.events, 0); /* still there */
+    g->applied++;
+    g->events = next->config->history.events;
+    g->workers = next->config->workers;
+    if (g->once_more)
+        reload_request(&g->reload);
+    g->once_more = false;
+}
+
+static void write_file(const struct rig *g, const char *text)
+{
+    char beside[sizeof g->path + 4]; /* it may be being read */
+    (void)snprintf(beside, sizeof beside, "%s.new", g->path);
+    FILE *f = fopen(beside, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(rename(beside, g->path), 0);
+}
+
+static struct settings *make(const struct config_source *from)
+{
+    struct buf errors = BUF_INIT;
+    struct config *c = config_build(from, &errors);
+    assert_non_null(c);
+    struct settings *s = settings_create(c, &errors);
+    assert_non_null(s);
+    assert_int_equal(errors.len, 0);
+    buf_finish(&errors);
+    return s;
+}
+
+static void rig_init(struct rig *g, const char *text)
+{
+    memset(g, 0, sizeof *g);
+    strcpy(g->path, "/tmp/tickerd-reload-XXXXXX");
+    int fd = mkstemp(g->path);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    write_file(g, text);
+    g->from.file = g->path;
+    log_setup(LOG_ERROR, LOG_TEXT);
+    assert_int_equal(uv_loop_init(&g->loop), 0);
+    struct settings *s = make(&g->from);
+    reload_init(&g->reload, &g->loop, &g->from, s, apply, g);
+    settings_unref(s);
+}
+
+static void rig_finish(struct rig *g)
+{
+    reload_close(&g->reload);
+    (void)uv_run(&g->loop, UV_RUN_DEFAULT);
+    reload_finish(&g->reload);
+    assert_int_equal(uv_loop_close(&g->loop), 0);
+    assert_int_equal(unlink(g->path), 0);
+}
+
+static void run(struct rig *g)
+{
+    (void)uv_run(&g->loop, UV_RUN_DEFAULT);
+    assert_false(g->reload.busy);
+}
+
+static void test_what_is_read_is_applied(void **state)
+{
+    struct rig g;
+    (void)state;
+    rig_init(&g, "{\"history\":{\"events\":1},\"workers\":2}");
+    write_file(&g, "{\"history\":{\"events\":2},\"workers\":3}");
+    reload_request(&g.reload);
+    assert_int_equal(g.applied, 0); /* not within the call */
+    run(&g);
+    assert_int_equal(g.applied, 1);
+    assert_int_equal(g.events, 2);
+    assert_int_equal(g.workers, 2);
+    assert_int_equal(g.reload.running->config->history.events, 2);
+    assert_int_equal(g.reload.changes.applied_count, 1);
+    assert_int_equal(g.reload.changes.fixed_count, 1);
+    rig_finish(&g);
+}
+
+static void test_what_is_bad_is_refused(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "{\"history\":{\"events\":-1}}",
+        "{\"nonsense\":1}",
+        "{\"workers\":\"x\"}",
+        "{\"cors\":{\"origins\":[\"*\"]}}",
+        "{\"resume\":{\"window\":\"1s\"}}",
+        "{\"history\":{\"events\":2},\"history\":{\"events\":3}}",
+    };
+    struct rig g;
+    (void)state;
+    rig_init(&g, "{\"history\":{\"events\":1}}");
+    const struct settings *before = g.reload.running;
+    int saved = dup(STDERR_FILENO);
+    assert_true(freopen("/dev/null", "w", stderr) != NULL); /* what is wrong is logged */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_file(&g, bad[i]);
+        reload_request(&g.reload);
+        run(&g);
+        assert_ptr_equal(g.reload.running, before);
+        assert_int_equal(g.applied, 0);
+    }
+    assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(close(saved), 0);
+    write_file(&g, "{\"history\":{\"events\":9}}");
+    reload_request(&g.reload);
+    run(&g);
+    assert_int_equal(g.events, 9);
+    rig_finish(&g);
+}
+
+static void test_many_at_once_are_few_and_the_last_counts(void **state)
+{
+    struct rig g;
+    (void)state;
+    rig_init(&g, "{}");
+    for (int i = 1; i <= 100; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "{\"history\":{\"events\":%d}}", i);
+        write_file(&g, text);
+        reload_request(&g.reload);
+    }
+    run(&g);
+    assert_int_equal(g.applied, 2);
+    assert_int_equal(g.events, 100);
+    g.once_more = true;
+    reload_request(&g.reload);
+    run(&g);
+    assert_int_equal(g.applied, 4);
+    rig_finish(&g);
+}
+
+static void test_after_the_end_nothing_is_applied(void **state)
+{
+    struct rig g;
+    (void)state;
+    rig_init(&g, "{}");
+    reload_request(&g.reload);
+    reload_request(&g.reload);
+    reload_close(&g.reload);
+    reload_request(&g.reload);
+    run(&g);
+    assert_int_equal(g.applied, 0);
+    rig_finish(&g);
+}
+
+static void test_judged_anew(void **state)
+{
+    static const struct {
+        const char *set;
+        bool anew;
+    } cases[] = {
+        {"log.level=debug", false}, {"auth.issuer=a", true},   {"auth.audience=a", true},
+        {"auth.claim=a", true},     {"auth.leeway=1s", false}, {"auth.cookie=a", false},
+    };
+    struct config_source none = {.file = NULL};
+    struct settings *before = make(&none);
+    (void)state;
+    assert_false(settings_judge_anew(before, before));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config_source from = {.set = &cases[i].set, .set_count = 1};
+        struct settings *now = make(&from);
+        assert_int_equal(settings_judge_anew(before, now), cases[i].anew);
+        assert_int_equal(settings_judge_anew(now, before), cases[i].anew);
+        settings_unref(now);
+    }
+    settings_unref(before);
+    settings_unref(NULL);
+}
+
+static void test_judged_anew_by_mode(void **state)
+{
+    static const char *const modes[] = {"auth.mode=off", "auth.mode=optional",
+                                        "auth.mode=required"};
+    static const char key[] = "auth.keys=[{\"alg\":\"HS256\",\"env\":\"TEST_SECRET\"}]";
+    struct settings *all[3];
+    (void)state;
+    assert_int_equal(setenv("TEST_SECRET", "0123456789abcdef0123456789abcdef", 1), 0);
+    for (size_t i = 0; i < 3; i++) {
+        const char *const set[] = {modes[i], key};
+        struct config_source from = {.set = set, .set_count = 2};
+        all[i] = make(&from);
+        assert_int_equal(keyring_count(all[i]->keys), i == 0 ? 0 : 1);
+    }
+    for (size_t i = 0; i < 9; i++)
+        assert_int_equal(settings_judge_anew(all[i / 3], all[i % 3]), i / 3 != i % 3);
+    for (size_t i = 0; i < 3; i++)
+        settings_unref(all[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_read_is_applied),
+        cmocka_unit_test(test_what_is_bad_is_refused),
+        cmocka_unit_test(test_many_at_once_are_few_and_the_last_counts),
+        cmocka_unit_test(test_after_the_end_nothing_is_applied),
+        cmocka_unit_test(test_judged_anew),
+        cmocka_unit_test(test_judged_anew_by_mode),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
