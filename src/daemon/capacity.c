@@ -51,9 +51,8 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
     atomic_init(&c->told_us, 0);
     atomic_init(&c->told_shed_us, 0);
     c->max_connections = room;
-    c->max_streams = room - spare;
-    if (clients > 0 && clients < c->max_streams)
-        c->max_streams = clients;
+    c->room = room - spare;
+    capacity_set_clients(c, clients);
     return ERR_OK;
 }
 
@@ -61,6 +60,11 @@ void capacity_finish(struct capacity *c)
 {
     tally_destroy(c->tally);
     c->tally = NULL;
+}
+
+void capacity_set_clients(struct capacity *c, uint32_t clients)
+{
+    atomic_store(&c->max_streams, clients > 0 && clients < c->room ? clients : c->room);
 }
 
 bool capacity_enter(_Atomic size_t *count, size_t max)
@@ -90,7 +94,7 @@ void capacity_tell(struct capacity *c, uint64_t now_us)
     if (is_due(&c->told_us, now_us))
         log_warn("all %zu places for streams are taken: clients are told to come back later; raise "
                  "limits.clients or the open-file limit (LimitNOFILE)",
-                 c->max_streams);
+                 atomic_load(&c->max_streams));
 }
 
 void capacity_tell_shed(struct capacity *c, uint64_t now_us)

@@ -1,6 +1,7 @@
 #include "tickerd/daemon/hub.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "tickerd/base/clock.h"
@@ -9,10 +10,14 @@
 #include "tickerd/broker/registry.h"
 #include "tickerd/net/redis.h"
 
-enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS };
+enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS, COMPLAIN_US = 10 * US_PER_S };
 
 struct hub {
-    const struct config *config;
+    const struct config *config; /* at the start: what needs a restart is read here */
+    size_t control_len;          /* of control.channel; 0: there is none */
+    uint64_t control_told_us;    /* when a bad message was last logged; 0: never */
+    uint64_t control_untold;     /* bad messages since */
+    bool control_refused;        /* which has been logged */
     const struct redis_tls *tls; /* NULL: config_uses_tls says no */
     struct registry registry;
     struct source *source;
@@ -74,12 +79,81 @@ static bool post(void *ctx, uint32_t worker, struct note *n)
     return inbox_push(h->workers[worker].notes, n);
 }
 
+/* ---- commands -------------------------------------------------------------------------------- */
+
+static bool is_control(const struct hub *h, const char *channel, size_t len)
+{
+    return h->control_len > 0 && len == h->control_len &&
+           memcmp(channel, h->config->control_channel, len) == 0;
+}
+
+/* Nothing of the message is quoted, and many bad ones are told as one. */
+static void complain(struct hub *h, const char *why)
+{
+    uint64_t now = clock_mono_us();
+    h->control_untold++;
+    if (h->control_told_us != 0 && now - h->control_told_us < COMPLAIN_US)
+        return;
+    log_warn("control.channel: ignored %llu message%s; the last: %s",
+             (unsigned long long)h->control_untold, h->control_untold == 1 ? "" : "s", why);
+    h->control_told_us = now;
+    h->control_untold = 0;
+}
+
+static void take_command(struct hub *h, const char *payload, size_t len)
+{
+    struct control what;
+    const char *why;
+    int err = control_parse(&what, payload, len, &why);
+    if (err != ERR_OK) {
+        complain(h, err == ERR_NOMEM ? err_text(err) : why);
+        return;
+    }
+    struct command *c = command_create(&what);
+    if (c == NULL) {
+        complain(h, err_text(ERR_NOMEM));
+        control_finish(&what);
+        return;
+    }
+    registry_command(&h->registry, c);
+}
+
+static void control_acked(struct hub *h, bool on)
+{
+    if (on && h->control_refused)
+        log_info("control.channel: Redis allows it now");
+    h->control_refused = h->control_refused && !on;
+}
+
+static void control_refused(struct hub *h)
+{
+    if (!h->control_refused)
+        log_warn("control.channel: Redis refuses the subscription: no command reaches this "
+                 "instance until its user may subscribe to it (&%s +subscribe); streams go on",
+                 h->config->control_channel);
+    h->control_refused = true;
+}
+
+static int want_control(struct hub *h)
+{
+    const char *name = h->config->control_channel;
+    if (name == NULL)
+        return ERR_OK;
+    h->control_len = strlen(name);
+    return h->source->ops->subscribe(h->source, SOURCE_CHANNEL, name, h->control_len);
+}
+
 /* ---- the source ------------------------------------------------------------------------------ */
 
 static void on_message(void *ctx, const char *pattern, size_t pattern_len, const char *channel,
                        size_t channel_len, const char *payload, size_t payload_len)
 {
     struct hub *h = ctx;
+    if (is_control(h, channel, channel_len)) {
+        if (pattern == NULL) /* by one under the prefix it comes a second time */
+            take_command(h, payload, payload_len);
+        return;
+    }
     if (!h->in_batch)
         begin_turn(h);
     h->in_batch = true;
@@ -95,6 +169,10 @@ static void on_batch_end(void *ctx)
 static void on_acked(void *ctx, enum source_sub kind, const char *name, size_t len, bool on)
 {
     struct hub *h = ctx;
+    if (kind == SOURCE_CHANNEL && is_control(h, name, len)) {
+        control_acked(h, on);
+        return;
+    }
     begin_turn(h);
     registry_acked(&h->registry, kind, name, len, on);
     end_turn(h);
@@ -103,7 +181,8 @@ static void on_acked(void *ctx, enum source_sub kind, const char *name, size_t l
 static void on_refused(void *ctx, enum source_sub kind, const char *name, size_t len,
                        const char *error)
 {
-    (void)ctx;
+    if (kind == SOURCE_CHANNEL && is_control(ctx, name, len))
+        control_refused(ctx);
     log_debug("Redis refuses %s %.*s: %s", kind == SOURCE_PATTERN ? "PSUBSCRIBE" : "SUBSCRIBE",
               (int)len, name, error);
 }
@@ -248,7 +327,8 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     /* At start-up nothing is undone: the caller ends the process. */
     if (h->source == NULL || make_workers(h, loop) != ERR_OK ||
         registry_init(&h->registry, config, workers, h->source, &clock, &h->metrics, stats) !=
-            ERR_OK)
+            ERR_OK ||
+        want_control(h) != ERR_OK)
         return NULL;
     h->registry.post = post;
     h->registry.ctx = h;
@@ -256,6 +336,13 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     (void)uv_timer_init(loop, &h->tick);
     h->tick.data = h;
     return h;
+}
+
+void hub_reload(struct hub *h, const struct config *config)
+{
+    begin_turn(h);
+    registry_reload(&h->registry, config);
+    end_turn(h);
 }
 
 struct inbox *hub_inbox(struct hub *h, uint32_t w)

@@ -4,7 +4,6 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
-#include "tickerd/daemon/keys.h"
 #include "tickerd/daemon/options.h"
 #include "tickerd/daemon/server.h"
 #include "tickerd/net/redis_tls.h"
@@ -14,15 +13,9 @@ static void print_out(const struct buf *text)
     (void)fwrite(text->data, 1, text->len, stdout);
 }
 
-/* One log line per problem, so that with log.format=json they are objects too. */
 static void report(struct buf *errors)
 {
-    const char *line = buf_cstr(errors);
-    while (*line != '\0') {
-        size_t len = strcspn(line, "\n");
-        log_error("%.*s", (int)len, line);
-        line += len + (line[len] == '\n' ? 1 : 0);
-    }
+    log_lines(LOG_ERROR, buf_cstr(errors));
 }
 
 /* False: a file that redis.tls names is unfit, and `errors` says why. Without TLS *tls is NULL. */
@@ -39,22 +32,24 @@ static bool read_tls(const struct config *c, struct redis_tls **tls, struct buf 
     return *tls != NULL;
 }
 
-static int check_or_run(enum options_mode mode, const struct config *config)
+/* Takes over the configuration. */
+static int check_or_run(const struct options *o, struct config *config)
 {
     struct buf errors = BUF_INIT;
-    struct redis_tls *tls;
+    struct redis_tls *tls = NULL;
     int status = EXIT_SUCCESS;
-    struct keyring *keys = keys_load(config, &errors);
-    if (!read_tls(config, &tls, &errors) || keys == NULL) {
+    bool tls_fits = read_tls(config, &tls, &errors); /* so that all that is wrong is said at once */
+    struct settings *settings = settings_create(config, &errors);
+    if (settings == NULL || !tls_fits) {
         report(&errors);
         status = EXIT_FAILURE;
-    } else if (mode == OPTIONS_CHECK) {
+    } else if (o->mode == OPTIONS_CHECK) {
         log_info("the configuration is valid");
     } else {
-        status = server_run(config, tls, keys);
+        status = server_run(settings, tls, &o->source);
     }
-    keyring_destroy(keys);
     redis_tls_destroy(tls);
+    settings_unref(settings);
     buf_finish(&errors);
     return status;
 }
@@ -74,11 +69,11 @@ static int with_config(struct options *o)
     if (o->mode == OPTIONS_PRINT) {
         config_print(&text, config, false);
         print_out(&text);
+        config_destroy(config);
     } else {
-        status = check_or_run(o->mode, config);
+        status = check_or_run(o, config);
     }
     buf_finish(&text);
-    config_destroy(config);
     return status;
 }
 

@@ -221,7 +221,7 @@ static void on_closed(void *ctx, const struct http1_end *end)
 /* ---- public ---------------------------------------------------------------------------------- */
 
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
-                struct metrics *metrics, const struct config *config, const struct keyring *keys)
+                struct metrics *metrics, const struct settings *settings)
 {
     static const struct http1_events events = {
         .on_peer = on_peer,
@@ -235,10 +235,18 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
     p->fanout = fanout;
     p->capacity = capacity;
     p->metrics = metrics;
-    p->config = config;
-    p->keys = keys;
-    return http1_init(&p->http, loop, config->limits.request_bytes,
-                      config->limits.request_timeout_ms * US_PER_MS, &events, p);
+    p->config = settings->config;
+    p->keys = settings->keys;
+    return http1_init(&p->http, loop, p->config->limits.request_bytes,
+                      p->config->limits.request_timeout_ms * US_PER_MS, &events, p);
+}
+
+void public_reload(struct public *p, const struct settings *settings)
+{
+    p->config = settings->config;
+    p->keys = settings->keys;
+    http1_set_limits(&p->http, p->config->limits.request_bytes,
+                     p->config->limits.request_timeout_ms * US_PER_MS);
 }
 
 void public_close(struct public *p)

@@ -12,6 +12,7 @@
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/daemon/hub.h"
+#include "tickerd/daemon/reload.h"
 #include "tickerd/daemon/state.h"
 #include "tickerd/daemon/worker.h"
 #include "tickerd/net/listener.h"
@@ -19,9 +20,9 @@
 enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
 
 struct server {
-    const struct config *config;
+    struct settings *settings;   /* at the start */
+    const struct config *config; /* of these: what needs a restart is read here */
     const struct redis_tls *tls; /* NULL: none */
-    const struct keyring *keys;
     uv_loop_t loop;
     struct hub *hub;
     struct worker **workers;
@@ -31,6 +32,7 @@ struct server {
     struct capacity capacity;
     struct frame_stats stats;
     struct state state;
+    struct reload reload;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t ended; /* looks whether the workers have ended, once they are told to */
     bool draining, closed;
@@ -43,6 +45,7 @@ static void close_handles(struct server *s)
     if (s->closed)
         return;
     s->closed = true;
+    reload_close(&s->reload);
     hub_close(s->hub);
     /* libuv gives signals back to the kernel's default, and that would end the save. */
     sigset_t ends;
@@ -97,12 +100,13 @@ static void on_end_signal(uv_signal_t *handle, int signum)
     struct server *s = handle->data;
     bool again = s->draining;
     s->draining = true;
+    reload_close(&s->reload);
     if (again)
         log_info("%s again: stopping at once", signum == SIGTERM ? "TERM" : "INT");
     else
         log_info("%s: sending the clients away over %llu ms, then stopping",
                  signum == SIGTERM ? "TERM" : "INT",
-                 (unsigned long long)s->config->drain_timeout_ms);
+                 (unsigned long long)s->reload.running->config->drain_timeout_ms);
     for (uint32_t w = 0; w < s->worker_count; w++) {
         if (again)
             worker_stop(s->workers[w]);
@@ -114,9 +118,22 @@ static void on_end_signal(uv_signal_t *handle, int signum)
 
 static void on_hangup(uv_signal_t *handle, int signum)
 {
-    (void)handle;
+    struct server *s = handle->data;
     (void)signum;
-    log_warn("HUP is ignored: restart the service to apply a changed configuration");
+    if (s->draining)
+        log_info("HUP is ignored: stopping");
+    else
+        reload_request(&s->reload);
+}
+
+static void apply(void *ctx, struct settings *next)
+{
+    struct server *s = ctx;
+    const struct config *c = next->config;
+    capacity_set_clients(&s->capacity, c->limits.clients);
+    hub_reload(s->hub, c);
+    for (uint32_t w = 0; w < s->worker_count; w++)
+        worker_reload(s->workers[w], next);
 }
 
 /* ---- the beginning --------------------------------------------------------------------------- */
@@ -161,8 +178,7 @@ static int make_workers(struct server *s)
     size_t n = s->config->listen.count;
     for (uint32_t w = 0; w < s->worker_count; w++) {
         struct worker_options options = {
-            .config = s->config,
-            .keys = s->keys,
+            .settings = s->settings,
             .capacity = &s->capacity,
             .stats = &s->stats,
             .hub_clock = hub_clock(s->hub),
@@ -282,6 +298,7 @@ static void release(struct server *s)
     }
     state_finish(&s->state);
     capacity_finish(&s->capacity);
+    reload_finish(&s->reload);
     free((void *)s->workers);
     free(s->addrs);
     free(s->fds);
@@ -302,15 +319,18 @@ static int run_loop(struct server *s)
     return EXIT_SUCCESS;
 }
 
-int server_run(const struct config *config, const struct redis_tls *tls, const struct keyring *keys)
+int server_run(struct settings *settings, const struct redis_tls *tls,
+               const struct config_source *from)
 {
-    struct server s = {.config = config, .tls = tls, .keys = keys};
+    const struct config *config = settings->config;
+    struct server s = {.settings = settings, .config = config, .tls = tls};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
     if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, config->listen.count) !=
             ERR_OK ||
         allocate(&s) != ERR_OK)
         return EXIT_FAILURE;
+    reload_init(&s.reload, &s.loop, from, settings, apply, &s);
     if (open_sockets(&s) != ERR_OK) {
         release(&s);
         (void)uv_loop_close(&s.loop);

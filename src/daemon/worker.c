@@ -20,6 +20,8 @@ enum { NOTES_US = 2 * US_PER_MS, NOTES_CHECK = 256, DRAIN_TURNS = 100 };
 
 struct worker {
     struct worker_options options;
+    struct settings *settings;         /* in force; one reference */
+    _Atomic(struct settings *) coming; /* to be put into force; NULL or one reference */
     uv_loop_t loop;
     pthread_t thread;
     bool started;
@@ -34,7 +36,10 @@ struct worker {
     _Atomic bool drained;
     _Atomic bool ended;
     bool stopping;
+    bool tick_soon; /* does not wait for the usual time */
 };
+
+static void on_tick(uv_timer_t *timer);
 
 /* ---- the hub's side -------------------------------------------------------------------------- */
 
@@ -53,6 +58,46 @@ static void view_is_ready(void *ctx, struct view *v)
     fanout_view_ready(&w->fanout, v);
 }
 
+/* ---- commands -------------------------------------------------------------------------------- */
+
+/* Whoever was cut goes with the next ticks. Asked for again and again, it still comes. */
+static void tick_soon(struct worker *w)
+{
+    if (w->tick_soon || w->stopping)
+        return;
+    w->tick_soon = true;
+    (void)uv_timer_start(&w->tick, on_tick, 1, 0);
+}
+
+static void report(const struct command *c, uint64_t streams)
+{
+    struct buf text = BUF_INIT;
+    control_print(&text, &c->what);
+    log_info("control: %s: %llu stream%s", buf_cstr(&text), (unsigned long long)streams,
+             streams == 1 ? "" : "s");
+    buf_finish(&text);
+}
+
+static void obey(struct worker *w, struct command *c)
+{
+    uint64_t now = clock_mono_us(), total;
+    tick_soon(w);
+    if (c == NULL) {
+        log_warn("control: too many commands while a worker was behind: its %zu streams are closed",
+                 fanout_disconnect_all(&w->fanout, now));
+        return;
+    }
+    const char *sub = c->what.sub, *channel = c->what.channel;
+    size_t cut = fanout_disconnect(&w->fanout, sub, sub == NULL ? 0 : strlen(sub), channel,
+                                   channel == NULL ? 0 : strlen(channel), now);
+    if (!command_done(c, cut, &total))
+        return;
+    report(c, total);
+    command_destroy(c);
+}
+
+/* ---- the hub's notes ------------------------------------------------------------------------- */
+
 /* Apply notes until the inbox is empty or the clients have waited long enough: whole logs of many
  * channels may come in a row. */
 static void apply_notes(struct worker *w)
@@ -61,7 +106,10 @@ static void apply_notes(struct worker *w)
     struct note n;
     for (unsigned i = 1; inbox_pop(&w->inbox, &n); i++) {
         bool whole_log = n.kind == NOTE_RESET;
-        replica_apply(&w->fanout.replica, &n);
+        if (n.kind == NOTE_COMMAND)
+            obey(w, n.ref);
+        else
+            replica_apply(&w->fanout.replica, &n);
         if ((whole_log || i % NOTES_CHECK == 0) && clock_mono_us() > enough)
             return;
     }
@@ -118,7 +166,7 @@ static void check_drained(struct worker *w, uint64_t now)
 {
     if (!w->fanout.draining || w->stopping)
         return;
-    uint64_t span = w->options.config->drain_timeout_ms * US_PER_MS + FANOUT_GRACE_US;
+    uint64_t span = w->settings->config->drain_timeout_ms * US_PER_MS + FANOUT_GRACE_US;
     bool late = now - w->fanout.drain_start_us > span;
     atomic_store(&w->drained, late || !http1_busy(&w->public.http));
 }
@@ -127,6 +175,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
     (void)take_notes(w);
+    w->tick_soon = false;
     uint64_t now = clock_mono_us();
     uint64_t next = fanout_tick(&w->fanout, now, clock_wall_us());
     http1_tick(&w->public.http);
@@ -135,9 +184,30 @@ static void on_tick(uv_timer_t *timer)
         (void)uv_timer_start(timer, on_tick, next / US_PER_MS, 0);
 }
 
+static bool key_known(void *ctx, const uint8_t key[TOKEN_ID_LEN])
+{
+    const struct settings *s = ctx;
+    return keyring_has(s->keys, key);
+}
+
+static void take_settings(struct worker *w)
+{
+    struct settings *next = atomic_exchange(&w->coming, NULL);
+    if (next == NULL)
+        return;
+    struct settings *before = w->settings;
+    w->settings = next;
+    (void)fanout_reload(&w->fanout, next->config, key_known, next,
+                        settings_judge_anew(before, next), clock_mono_us());
+    public_reload(&w->public, next);
+    settings_unref(before);
+    tick_soon(w);
+}
+
 static void on_order(uv_async_t *async)
 {
     struct worker *w = async->data;
+    take_settings(w);
     int order = atomic_load(&w->order);
     if (order == ORDER_STOP) {
         stop_loop(w);
@@ -189,10 +259,10 @@ static int start_all(struct worker *w)
     if (err == ERR_OK)
         err = inbox_init(&w->inbox, &w->loop, on_inbox, w);
     if (err == ERR_OK)
-        err = fanout_init(&w->fanout, o->config, o->stats, &w->metrics, &replica_events, w, seed);
+        err = fanout_init(&w->fanout, w->settings->config, o->stats, &w->metrics, &replica_events,
+                          w, seed);
     if (err == ERR_OK)
-        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, o->config,
-                          o->keys);
+        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, w->settings);
     return err == ERR_OK ? start_listeners(w) : err;
 }
 
@@ -202,6 +272,7 @@ struct worker *worker_create(const struct worker_options *options)
     int err = ERR_NOMEM;
     if (w != NULL) {
         w->options = *options;
+        w->settings = settings_ref(options->settings);
         err = start_all(w);
     }
     if (err == ERR_OK)
@@ -251,6 +322,14 @@ static void give_order(struct worker *w, int order)
     (void)uv_async_send(&w->orders);
 }
 
+void worker_reload(struct worker *w, struct settings *next)
+{
+    if (atomic_load(&w->ended))
+        return;
+    settings_unref(atomic_exchange(&w->coming, settings_ref(next)));
+    (void)uv_async_send(&w->orders);
+}
+
 void worker_drain(struct worker *w)
 {
     give_order(w, ORDER_DRAIN);
@@ -286,6 +365,8 @@ void worker_destroy(struct worker *w)
     public_finish(&w->public);
     inbox_finish(&w->inbox);
     (void)uv_loop_close(&w->loop);
+    settings_unref(w->settings);
+    settings_unref(atomic_load(&w->coming));
     free(w->listeners);
     free(w);
 }

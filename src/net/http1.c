@@ -298,6 +298,12 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
     return h->input == NULL ? ERR_NOMEM : ERR_OK;
 }
 
+void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_timeout_us)
+{
+    h->request_bytes = request_bytes;
+    h->request_timeout_us = request_timeout_us;
+}
+
 void http1_close(struct http1 *h)
 {
     struct link *lists[] = {&h->reading, &h->lingering, &h->streaming};

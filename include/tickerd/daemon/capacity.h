@@ -13,7 +13,8 @@
 struct capacity {
     _Atomic size_t streams;
     _Atomic size_t connections;
-    size_t max_streams;
+    _Atomic size_t max_streams;
+    size_t room; /* for streams, by the open-file limit */
     size_t max_connections;
     struct tally *tally;
     /* When the log last said that there is no room, and that some made room; 0: never. */
@@ -28,6 +29,9 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
 
 /* After all clients have gone. */
 void capacity_finish(struct capacity *c);
+
+/* Change the number of streams allowed (limits.clients); those above it stay. From any thread. */
+void capacity_set_clients(struct capacity *c, uint32_t clients);
 
 /* Take one if there is room. Each true is to be followed by one capacity_leave. */
 bool capacity_enter(_Atomic size_t *count, size_t max);

@@ -14,10 +14,13 @@
 
 struct hub;
 
-/* Make a hub for `workers` workers; `tls` (NULL unless config_uses_tls) must outlive it. NULL: out
- * of memory, or redis.url cannot be read (which config_build has ruled out). */
+/* Make a hub for `workers` workers; `config`, and `tls` (NULL unless config_uses_tls) must outlive
+ * it. NULL: out of memory, or redis.url cannot be read (which config_build has ruled out). */
 struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struct redis_tls *tls,
                        uint32_t workers, struct frame_stats *stats);
+
+/* Replace the configuration, which outlives the next call of this. */
+void hub_reload(struct hub *h, const struct config *config);
 
 /* The inbox in which worker w's requests arrive. */
 struct inbox *hub_inbox(struct hub *h, uint32_t w);

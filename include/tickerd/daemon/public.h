@@ -7,17 +7,17 @@
 
 #include "tickerd/broker/fanout.h"
 #include "tickerd/daemon/capacity.h"
+#include "tickerd/daemon/settings.h"
 #include "tickerd/net/http1.h"
-#include "tickerd/wire/token.h"
 
 struct public
 {
     struct http1 http;
-    struct fanout *fanout;     /* borrowed */
-    struct capacity *capacity; /* borrowed, shared */
-    struct metrics *metrics;   /* borrowed */
-    const struct config *config;
-    const struct keyring *keys; /* borrowed */
+    struct fanout *fanout;       /* borrowed */
+    struct capacity *capacity;   /* borrowed, shared */
+    struct metrics *metrics;     /* borrowed */
+    const struct config *config; /* borrowed, of the settings in force */
+    const struct keyring *keys;  /* the same */
     struct buf answer;
     time_t date_at; /* when `date` was made */
     char date[40];
@@ -25,7 +25,10 @@ struct public
 
 /* ERR_NOMEM: nothing to finish. */
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
-                struct metrics *metrics, const struct config *config, const struct keyring *keys);
+                struct metrics *metrics, const struct settings *settings);
+
+/* Replace the settings: for requests from now on. */
+void public_reload(struct public *p, const struct settings *settings);
 
 /* Close all connections; then, once the loop has run, free what is left. */
 void public_close(struct public *p);

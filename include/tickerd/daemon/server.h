@@ -2,13 +2,12 @@
 #ifndef TICKERD_DAEMON_SERVER_H
 #define TICKERD_DAEMON_SERVER_H
 
+#include "tickerd/daemon/settings.h"
 #include "tickerd/net/redis_tls.h"
-#include "tickerd/wire/config.h"
-#include "tickerd/wire/token.h"
 
-/* Run until a signal ends it. Returns the process' exit status. All is borrowed; `tls` is NULL
- * unless config_uses_tls. */
-int server_run(const struct config *config, const struct redis_tls *tls,
-               const struct keyring *keys);
+/* Run until a signal ends it. Returns the process' exit status. All is borrowed: the settings to
+ * start with; `tls`, which is NULL unless config_uses_tls; and where a reload reads again. */
+int server_run(struct settings *settings, const struct redis_tls *tls,
+               const struct config_source *from);
 
 #endif

@@ -10,16 +10,14 @@
 #include "tickerd/broker/frame.h"
 #include "tickerd/broker/metrics.h"
 #include "tickerd/daemon/capacity.h"
+#include "tickerd/daemon/settings.h"
 #include "tickerd/net/inbox.h"
-#include "tickerd/wire/config.h"
-#include "tickerd/wire/token.h"
 
 struct worker;
 
 struct worker_options {
-    const struct config *config; /* outlives the worker, as all here */
-    const struct keyring *keys;
-    struct capacity *capacity;
+    struct settings *settings; /* to begin with; the worker takes a reference */
+    struct capacity *capacity; /* outlives the worker, as all that follows */
     struct frame_stats *stats;
     const _Atomic uint64_t *hub_clock; /* everything up to it is in the inbox */
     struct inbox *to_hub;
@@ -38,6 +36,9 @@ struct metrics *worker_metrics(struct worker *w);
 
 /* Start its thread. ERR_SYSTEM: has been logged. */
 int worker_start(struct worker *w);
+
+/* From one thread: replace its settings soon. Of several in a row it may see the last only. */
+void worker_reload(struct worker *w, struct settings *next);
 
 /* From any thread: send the clients away over drain.timeout. The worker goes on answering new ones
  * (with a `retry`) until it is stopped. */

@@ -62,6 +62,9 @@ struct http1 {
 int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t request_timeout_us,
                const struct http1_events *events, void *ctx);
 
+/* Change the limits, for requests that begin from now on and the time of all. */
+void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_timeout_us);
+
 /* Close every connection at once; their memory is freed by the loop. */
 void http1_close(struct http1 *h);
 

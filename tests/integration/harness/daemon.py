@@ -43,7 +43,8 @@ def _address(text):
 
 class Daemon:
     """`sets` are configuration keys with Python values; keyword names like history_events would
-    hide the keys users type, so it is a dict with the real ones."""
+    hide the keys users type, so it is a dict with the real ones; `...` for a value leaves out what
+    would be set otherwise, so that the file decides. What is set here beats the file."""
 
     def __init__(self, redis_url, *, workers=1, mode="all", listen=("127.0.0.1:0",), sets=None,
                  config=None, args=(), env=None, nofile=None, ready=True, log_level="debug"):
@@ -57,14 +58,15 @@ class Daemon:
         argv = [BINARY, "--workers", workers]
         if redis_url is not None:
             argv += ["--redis", redis_url]
+        self.config_path = os.path.join(self.dir, "tickerd.json")
         if config is not None:
-            path = os.path.join(self.dir, "tickerd.json")
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump(config, file)
-            argv += ["--config", path]
+            self.configure(config)
+            argv += ["--config", self.config_path]
         for address in listen:
             argv += ["--listen", address]
         for key, value in settings.items():
+            if value is ...:
+                continue
             text = value if isinstance(value, str) else json.dumps(value)
             argv += ["--set", f"{key}={text}"]
         self.argv = [*map(str, argv), *map(str, args)]
@@ -135,6 +137,21 @@ class Daemon:
         regex = re.compile(pattern)
         return poll_until(lambda: regex.search(self.log(), after), scaled(timeout),
                           lambda: f"the log matches {pattern!r}:\n{self.log()[-3000:]}")
+
+    def configure(self, config):
+        """Write its configuration file: an object, or text."""
+        with open(self.config_path, "w", encoding="utf-8") as file:
+            file.write(config if isinstance(config, str) else json.dumps(config))
+
+    def reload(self, config=None):
+        """HUP, with a new file if one is given. Returns what the log says of it up to the line that
+        sums up, with that."""
+        if config is not None:
+            self.configure(config)
+        at = len(self.log())
+        self.signal(signal.SIGHUP)
+        self.wait_log(r"(not )?reloaded: .*\n", after=at)
+        return self.log()[at:]
 
     def running(self):
         return self.process.poll() is None

@@ -1,0 +1,145 @@
+#include "tickerd/daemon/reload.h"
+
+#include <string.h>
+
+#include "tickerd/base/err.h"
+#include "tickerd/base/log.h"
+
+static void start(struct reload *r);
+
+void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *from,
+                 struct settings *running, void (*apply)(void *ctx, struct settings *next),
+                 void *ctx)
+{
+    *r = (struct reload){.loop = loop, .from = from, .apply = apply, .ctx = ctx};
+    r->running = settings_ref(running);
+}
+
+void reload_finish(struct reload *r)
+{
+    settings_unref(r->running);
+    r->running = NULL;
+}
+
+/* ---- in the pool ----------------------------------------------------------------------------- */
+
+static void read_again(uv_work_t *work)
+{
+    struct reload *r = work->data;
+    struct config *config = config_build(r->from, &r->errors);
+    if (config == NULL)
+        return;
+    if (config_adopt(config, r->running->config, &r->changes) == ERR_OK) {
+        r->next = settings_create(config, &r->errors);
+        return;
+    }
+    buf_printf(&r->errors, "%s\n", err_text(ERR_NOMEM));
+    config_destroy(config);
+}
+
+/* ---- on the loop ----------------------------------------------------------------------------- */
+
+static void refuse(struct buf *errors)
+{
+    size_t problems = 0;
+    for (size_t i = 0; i < errors->len; i++)
+        problems += errors->data[i] == '\n';
+    log_lines(LOG_ERROR, buf_cstr(errors));
+    log_error("not reloaded: %zu problem%s; the configuration in force stays as it is", problems,
+              problems == 1 ? "" : "s");
+}
+
+/* Keys of tokens are told apart by what they are, so that a file that was replaced by another shows
+ * although its name is the same. */
+static void describe_keys(struct buf *out, const struct keyring *before, const struct keyring *now)
+{
+    size_t added = keyring_beyond(now, before), removed = keyring_beyond(before, now);
+    if (keyring_count(now) == 0 && removed == 0)
+        return;
+    buf_printf(out, "; keys: %zu", keyring_count(now));
+    if (added > 0)
+        buf_printf(out, ", %zu added", added);
+    if (removed > 0)
+        buf_printf(out, ", %zu removed", removed);
+}
+
+static void describe(struct buf *out, const struct reload *r)
+{
+    const struct config_changes *c = &r->changes;
+    size_t changed = c->applied_count + keyring_beyond(r->next->keys, r->running->keys) +
+                     keyring_beyond(r->running->keys, r->next->keys);
+    buf_str(out, "reloaded: ");
+    if (c->applied_count == 0)
+        buf_str(out, changed == 0 ? "nothing changed" : "no setting changed");
+    else
+        buf_printf(out, "%zu key%s changed: ", c->applied_count, c->applied_count == 1 ? "" : "s");
+    for (size_t i = 0; i < c->applied_count; i++)
+        buf_printf(out, "%s%s", i == 0 ? "" : ", ", c->applied[i]);
+    describe_keys(out, r->running->keys, r->next->keys);
+}
+
+static void put_into_force(struct reload *r)
+{
+    struct settings *next = r->next, *before = r->running;
+    struct buf line = BUF_INIT;
+    describe(&line, r);
+    for (size_t i = 0; i < r->changes.fixed_count; i++)
+        log_warn("%s has changed, which needs a restart: the value in force stays",
+                 r->changes.fixed[i]);
+    r->apply(r->ctx, next);
+    bool said = log_enabled(LOG_INFO); /* as long as one of the two levels allows it */
+    if (said)
+        log_info("%s", buf_cstr(&line));
+    log_setup(next->config->log.level, next->config->log.format);
+    if (!said)
+        log_info("%s", buf_cstr(&line));
+    r->running = next;
+    settings_unref(before);
+    buf_finish(&line);
+}
+
+static void on_read(uv_work_t *work, int status)
+{
+    struct reload *r = work->data;
+    struct buf errors = r->errors;
+    r->errors = (struct buf)BUF_INIT;
+    if (r->closed || status != 0)
+        settings_unref(r->next);
+    else if (r->next == NULL)
+        refuse(&errors);
+    else
+        put_into_force(r);
+    r->next = NULL;
+    r->busy = false;
+    buf_finish(&errors);
+    if (r->again && !r->closed)
+        start(r);
+}
+
+static void start(struct reload *r)
+{
+    r->again = false;
+    r->next = NULL;
+    r->work.data = r;
+    int rc = uv_queue_work(r->loop, &r->work, read_again, on_read);
+    r->busy = rc == 0;
+    if (rc != 0)
+        log_error("not reloaded: uv_queue_work: %s", uv_strerror(rc));
+}
+
+void reload_request(struct reload *r)
+{
+    if (r->closed)
+        return;
+    if (r->busy)
+        r->again = true;
+    else
+        start(r);
+}
+
+void reload_close(struct reload *r)
+{
+    if (r->busy && !r->closed)
+        (void)uv_cancel((uv_req_t *)&r->work);
+    r->closed = true;
+}
