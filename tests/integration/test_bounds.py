@@ -11,6 +11,7 @@ import time
 import pytest
 from harness import EVENT_ID, Stream, fd_count, poll_until, rss_kib, scaled, settle
 from harness.client import build, connect
+from harness.tokens import Secret, auth, bearer
 
 OTHER = "127.0.0.2"  # another client's address
 JSON = {"Accept": "application/json"}
@@ -92,6 +93,46 @@ def test_a_place_is_free_however_a_stream_ends(launch):
     for reset in (False, True, False, True):
         stream = poll_until(lambda: stays(tickerd), scaled(5), "a place is free")
         stream.close(reset=reset)
+
+
+# Streams per subject.
+
+@pytest.mark.workers
+def test_streams_of_one_subject(launch, redis, tmp_path):
+    """Wherever it comes from, and whatever else its address has. The log names it, and who tries to
+    write more than that names only himself."""
+    key = Secret(tmp_path)
+    tickerd = launch(sets={**auth(key), "limits.clients_per_subject": 2, "log.access": True})
+
+    def come(sub, **options):
+        return tickerd.connect("/events/news", headers=bearer(key.opens("news", sub=sub)), **options)
+
+    forger = "x status=200 \"q\""
+    streams = [come("alice"), come("alice", source=OTHER), come("bob"), come(forger)]
+    for stream in streams:
+        stream.wait_open()
+    for source in (None, OTHER, "127.0.0.3"):
+        with come("alice", source=source) as refused:
+            assert told_to_come_back(refused) >= 1000
+    redis.publish("news", "hello")
+    for stream in streams:
+        stream.wait_data("hello")
+        stream.close()
+    poll_until(lambda: stays(tickerd, headers=bearer(key.opens("news", sub="alice"))), scaled(5),
+               "a place is free").close()
+    tickerd.wait_log(r"access: client=127\.0\.0\.2 sub=alice method=GET path=/events/news status=200")
+    tickerd.wait_log(r"access: client=127\.0\.0\.1 sub=x%20status%3D200%20%22q%22 method=GET ")
+
+
+def test_a_subject_pays_for_its_own_history(launch, redis, tmp_path):
+    key = Secret(tmp_path)
+    tickerd = launch(sets={**auth(key), "limits.replay_per_minute": 500_000,
+                           "stream.retry": "100ms", "stream.retry_jitter": "0s"})
+    headers = {sub: bearer(key.opens("big", sub=sub)) for sub in ("alice", "bob")}
+    fill(redis, tickerd, 1_000_000, headers=headers["bob"])
+    replay(tickerd, headers=headers["alice"]).close()
+    assert replay(tickerd, headers=headers["alice"], source=OTHER) > 30_000
+    assert len(replay(tickerd, headers=headers["bob"]).messages) == 101
 
 
 # Connections that ask for nothing.
@@ -200,9 +241,9 @@ def test_junk_behind_the_request(launch, redis):
 
 # The budget of history.
 
-def fill(redis, tickerd, total, channel="big", size=10_000):
+def fill(redis, tickerd, total, channel="big", size=10_000, **options):
     """So many bytes in the channel's history."""
-    with tickerd.stream(f"/events/{channel}") as watch:
+    with tickerd.stream(f"/events/{channel}", **options) as watch:
         for n in range(total // size):
             redis.publish(channel, f"{n}:".ljust(size, "x"))
         settle(watch, redis, channel, timeout=20)
