@@ -126,11 +126,18 @@ static void on_hangup(uv_signal_t *handle, int signum)
         reload_request(&s->reload);
 }
 
+static void set_patience(const struct server *s, const struct config *c)
+{
+    for (size_t at = 0; at < s->config->listen.count * s->worker_count; at++)
+        listener_set_patience(s->fds[at], c->limits.write_timeout_ms);
+}
+
 static void apply(void *ctx, struct settings *next)
 {
     struct server *s = ctx;
     const struct config *c = next->config;
     capacity_set_clients(&s->capacity, c->limits.clients);
+    set_patience(s, c);
     hub_reload(s->hub, c);
     for (uint32_t w = 0; w < s->worker_count; w++)
         worker_reload(s->workers[w], next);
@@ -167,9 +174,9 @@ static int open_sockets(struct server *s)
             buf_finish(&why);
             if (s->fds[at] < 0)
                 return ERR_SYSTEM;
-            listener_set_patience(s->fds[at], s->config->limits.write_timeout_ms);
         }
     }
+    set_patience(s, s->config);
     return ERR_OK;
 }
 
