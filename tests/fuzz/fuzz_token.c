@@ -31,6 +31,8 @@ static const char jwks[] =
     "RVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}";
 
 static const struct token_rules rules = {.claim = "channels", .leeway_s = 30};
+static const struct token_rules strict = {
+    .claim = "channels", .issuer = "https://idp.example", .audience = "events", .leeway_s = 30};
 
 static struct keyring *ring, *foreign;
 
@@ -79,14 +81,20 @@ static void check_accepted(const struct token *t)
 }
 
 /* ERR_OK and *t, or the fault as rig_verify tells it. */
-static int verify(const struct keyring *k, struct fuzz_text token, int64_t now_s, struct token *t)
+static int verify_by(const struct token_rules *by, const struct keyring *k, struct fuzz_text token,
+                     int64_t now_s, struct token *t)
 {
     enum token_fault fault = TOKEN_FAULT_COUNT;
     char *copy = fuzz_copy(token.p, token.len);
-    int err = token_verify(k, &rules, copy, token.len, now_s, t, &fault);
+    int err = token_verify(k, by, copy, token.len, now_s, t, &fault);
     free(copy);
     FUZZ_CHECK(err == ERR_OK || (err == ERR_INVALID && fault < TOKEN_FAULT_COUNT));
     return err == ERR_OK ? ERR_OK : RIG_FAULT(fault);
+}
+
+static int verify(const struct keyring *k, struct fuzz_text token, int64_t now_s, struct token *t)
+{
+    return verify_by(&rules, k, token, now_s, t);
 }
 
 static int verify_only(const struct keyring *k, struct fuzz_text token, int64_t now_s)
@@ -148,6 +156,36 @@ static void compare(const struct token *t, struct fuzz_text claims)
     json_decref(json);
 }
 
+static bool string_is(const json_t *value, const char *text)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/* A string, or a list of nothing but strings (RFC 7519 §4.1.3). */
+static bool names_audience(const json_t *aud, const char *audience)
+{
+    bool found = string_is(aud, audience), strings = true;
+    for (size_t i = 0; i < json_array_size(aud); i++) {
+        found = found || string_is(json_array_get(aud, i), audience);
+        strings = strings && json_is_string(json_array_get(aud, i));
+    }
+    return found && strings;
+}
+
+/* Rules about issuer and audience let in just those of the good tokens that name both. */
+static void compare_strict(struct fuzz_text token, struct fuzz_text claims)
+{
+    struct token t;
+    json_t *json = json_loadb(claims.p, claims.len, 0, NULL);
+    bool named = string_is(json_object_get(json, "iss"), strict.issuer) &&
+                 names_audience(json_object_get(json, "aud"), strict.audience);
+    int result = verify_by(&strict, ring, token, RIG_NOW, &t);
+    FUZZ_CHECK((result == ERR_OK) == named);
+    if (result == ERR_OK)
+        token_finish(&t);
+    json_decref(json);
+}
+
 static void run_signed(struct fuzz_text header, struct fuzz_text claims)
 {
     struct buf text = BUF_INIT, raw = BUF_INIT;
@@ -162,6 +200,7 @@ static void run_signed(struct fuzz_text header, struct fuzz_text claims)
     FUZZ_CHECK(text.len <= TOKEN_MAX || result == RIG_FAULT(TOKEN_TOO_LONG));
     if (result == ERR_OK) {
         compare(&t, claims);
+        compare_strict((struct fuzz_text){text.data, text.len}, claims);
         token_finish(&t);
     }
     buf_finish(&text);
