@@ -54,7 +54,8 @@ def test_replay_meets_live(launch, flood):
         assert keeper.data == numbers(1, count)
         ending = f"data: {count}\n".encode()
         for n, stream in streams:
-            stream.wait_for(lambda s: ending in s.received[-200:], 30, "the last message")
+            stream.wait_for(lambda s: ending in s.received[-200:] and s.received.endswith(b"\n\n"),
+                            30, "the whole last message")
             first = check_from(stream, count)
             assert first == 1 or n % 5 not in (0, 2), f"client {n} starts at {first}"
             stream.close()
