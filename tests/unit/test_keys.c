@@ -271,7 +271,7 @@ static int remove_all(void **state)
         path_of(path, names[i]);
         (void)unlink(path);
     }
-    rig_free_keys();
+    (void)rig_free_keys(state);
     return rmdir(dir);
 }
 

@@ -1,4 +1,4 @@
-/* Verifying: each algorithm, the RFC's own examples, and attacks on form and signature. */
+/* Verifying: each algorithm, the RFC's own examples, and attacks on the signature. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,18 +18,6 @@
 #include "token_rig.h"
 
 #define CLAIMS "{\"sub\":\"42\",\"exp\":1700000600,\"channels\":[\"news\",\"user.42.*\"]}"
-
-static void expect_fault(const struct keyring *k, const char *token, enum token_fault fault)
-{
-    assert_int_equal(rig_verify(k, token, NULL), RIG_FAULT(fault));
-}
-
-/* The same for a token that is given away. */
-static void expect_refusal(const struct keyring *k, char *token, enum token_fault fault)
-{
-    expect_fault(k, token, fault);
-    free(token);
-}
 
 static void accepts_each_algorithm(void **state)
 {
@@ -68,7 +56,7 @@ static void accepts_no_other_algorithm(void **state)
             if (other == alg)
                 assert_int_equal(rig_verify(rings[other], text, NULL), ERR_OK);
             else
-                expect_fault(rings[other], text, TOKEN_UNSUPPORTED);
+                rig_expect_fault(rings[other], text, TOKEN_UNSUPPORTED);
         }
         free(text);
     }
@@ -189,10 +177,10 @@ static void knows_an_authentic_text_that_is_no_jwt(void **state)
         "byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2"
         "hl"
         "cmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4.s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0";
-    expect_fault(k, text, TOKEN_MALFORMED);
+    rig_expect_fault(k, text, TOKEN_MALFORMED);
     char *damaged = strdup(text);
     damaged[strlen(damaged) - 5] ^= 1;
-    expect_refusal(k, damaged, TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(k, damaged, TOKEN_BAD_SIGNATURE);
     keyring_destroy(k);
 }
 
@@ -224,7 +212,7 @@ static void public_keys_are_no_secrets(void **state)
         for (size_t i = 0; i < sizeof guesses / sizeof guesses[0]; i++) {
             char *text = rig_token_by(TOKEN_HS256, NULL, guesses[i].secret, guesses[i].len,
                                       "{\"alg\":\"HS256\"}", CLAIMS);
-            expect_refusal(k, text, with_secret ? TOKEN_BAD_SIGNATURE : TOKEN_UNSUPPORTED);
+            rig_expect_refusal(k, text, with_secret ? TOKEN_BAD_SIGNATURE : TOKEN_UNSUPPORTED);
         }
         assert_int_equal(keyring_add(k, TOKEN_HS256, NULL, RIG_SECRET, 64, &why), ERR_OK);
     }
@@ -243,19 +231,19 @@ static void others_cannot_sign(void **state)
                    *ps = rig_ring(TOKEN_PS256, NULL), *es = rig_ring(TOKEN_ES256, NULL);
     EVP_PKEY *p256 = EVP_EC_gen("P-256");
     (void)state;
-    expect_refusal(
+    rig_expect_refusal(
         hs, rig_token_by(TOKEN_HS256, NULL, RIG_OTHER_SECRET, 64, "{\"alg\":\"HS256\"}", CLAIMS),
         TOKEN_BAD_SIGNATURE);
-    expect_refusal(hs, rig_token_by(TOKEN_HS256, NULL, "", 0, "{\"alg\":\"HS256\"}", CLAIMS),
-                   TOKEN_BAD_SIGNATURE);
-    expect_refusal(
+    rig_expect_refusal(hs, rig_token_by(TOKEN_HS256, NULL, "", 0, "{\"alg\":\"HS256\"}", CLAIMS),
+                       TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(
         rs, rig_token_by(TOKEN_RS256, rig_other_rsa(), NULL, 0, "{\"alg\":\"RS256\"}", CLAIMS),
         TOKEN_BAD_SIGNATURE);
-    expect_refusal(
+    rig_expect_refusal(
         ps, rig_token_by(TOKEN_PS256, rig_other_rsa(), NULL, 0, "{\"alg\":\"PS256\"}", CLAIMS),
         TOKEN_BAD_SIGNATURE);
-    expect_refusal(es, rig_token_by(TOKEN_ES256, p256, NULL, 0, "{\"alg\":\"ES256\"}", CLAIMS),
-                   TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es, rig_token_by(TOKEN_ES256, p256, NULL, 0, "{\"alg\":\"ES256\"}", CLAIMS),
+                       TOKEN_BAD_SIGNATURE);
     EVP_PKEY_free(p256);
     keyring_destroy(hs);
     keyring_destroy(rs);
@@ -286,19 +274,19 @@ static void psychic_signatures_are_refused(void **state)
     unsigned char sig[128] = {0};
     (void)state;
     for (size_t len = 1; len <= sizeof sig; len++) {
-        expect_refusal(es256, with_signature(t256, sig, len), TOKEN_BAD_SIGNATURE);
-        expect_refusal(es384, with_signature(t384, sig, len), TOKEN_BAD_SIGNATURE);
+        rig_expect_refusal(es256, with_signature(t256, sig, len), TOKEN_BAD_SIGNATURE);
+        rig_expect_refusal(es384, with_signature(t384, sig, len), TOKEN_BAD_SIGNATURE);
     }
     sig[31] = sig[63] = 1;
-    expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
     memcpy(sig, order, 32);
     memcpy(sig + 32, order, 32);
-    expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
     memset(sig, 0, 32);
-    expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
     memset(sig, 0xff, sizeof sig);
-    expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
-    expect_refusal(es384, with_signature(t384, sig, 96), TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es256, with_signature(t256, sig, 64), TOKEN_BAD_SIGNATURE);
+    rig_expect_refusal(es384, with_signature(t384, sig, 96), TOKEN_BAD_SIGNATURE);
     free(t256);
     free(t384);
     keyring_destroy(es256);
@@ -319,206 +307,22 @@ static void signatures_have_one_length(void **state)
         char *again = with_signature(text, sig.data, sig.len);
         assert_int_equal(rig_verify(k, again, NULL), ERR_OK);
         free(again);
-        expect_refusal(k, with_signature(text, sig.data, sig.len - 1), TOKEN_BAD_SIGNATURE);
+        rig_expect_refusal(k, with_signature(text, sig.data, sig.len - 1), TOKEN_BAD_SIGNATURE);
         buf_append(&longer, sig.data, sig.len);
         buf_byte(&longer, 0);
-        expect_refusal(k, with_signature(text, longer.data, longer.len), TOKEN_BAD_SIGNATURE);
+        rig_expect_refusal(k, with_signature(text, longer.data, longer.len), TOKEN_BAD_SIGNATURE);
         buf_reset(&longer);
         buf_byte(&longer, 0);
         buf_append(&longer, sig.data, sig.len / 2);
         buf_byte(&longer, 0);
         buf_append(&longer, sig.data + sig.len / 2, sig.len / 2);
-        expect_refusal(k, with_signature(text, longer.data, longer.len), TOKEN_BAD_SIGNATURE);
+        rig_expect_refusal(k, with_signature(text, longer.data, longer.len), TOKEN_BAD_SIGNATURE);
         buf_finish(&input);
         buf_finish(&sig);
         buf_finish(&longer);
         free(text);
         keyring_destroy(k);
     }
-}
-
-/* ---- the form -------------------------------------------------------------------------------- */
-
-static void one_bit_is_enough(void **state)
-{
-    static const enum token_alg algs[] = {TOKEN_HS256, TOKEN_ES256, TOKEN_RS256, TOKEN_PS256};
-    (void)state;
-    for (size_t i = 0; i < sizeof algs / sizeof algs[0]; i++) {
-        struct keyring *k = rig_ring(algs[i], NULL);
-        char *text = rig_plain_token(algs[i], "{\"channels\":[\"a\"]}");
-        size_t len = strlen(text);
-        for (size_t at = 0; at < len; at++) {
-            for (unsigned bit = 0; bit < 8; bit++) {
-                text[at] = (char)(text[at] ^ (1 << bit));
-                if (text[at] != '\0')
-                    assert_int_not_equal(rig_verify(k, text, NULL), ERR_OK);
-                text[at] = (char)(text[at] ^ (1 << bit));
-            }
-        }
-        assert_int_equal(rig_verify(k, text, NULL), ERR_OK);
-        free(text);
-        keyring_destroy(k);
-    }
-}
-
-static void a_part_is_not_enough(void **state)
-{
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    char *text = rig_plain_token(TOKEN_HS256, CLAIMS);
-    size_t len = strlen(text);
-    (void)state;
-    for (size_t cut = 0; cut < len; cut++) {
-        char *head = strndup(text, cut);
-        assert_int_not_equal(rig_verify(k, head, NULL), ERR_OK);
-        if (cut > 0)
-            assert_int_not_equal(rig_verify(k, text + cut, NULL), ERR_OK);
-        free(head);
-    }
-    free(text);
-    keyring_destroy(k);
-}
-
-/* Bytes put in or taken out; NUL bytes among them. */
-static void nothing_may_be_added(void **state)
-{
-    static const char added[] = {'\0', '\n', '\r', ' ', '\t', '.',    '=',
-                                 '+',  '/',  '%',  'A', '-',  '\x80', '\xff'};
-    static const struct token_rules rules = {.claim = "channels"};
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    char *text = rig_plain_token(TOKEN_HS256, CLAIMS);
-    size_t len = strlen(text);
-    (void)state;
-    for (size_t at = 0; at <= len; at++) {
-        for (size_t i = 0; i < sizeof added; i++) {
-            char *longer = malloc(len + 1);
-            struct token t;
-            enum token_fault fault;
-            memcpy(longer, text, at);
-            longer[at] = added[i];
-            memcpy(longer + at + 1, text + at, len - at);
-            assert_int_equal(token_verify(k, &rules, longer, len + 1, RIG_NOW, &t, &fault),
-                             ERR_INVALID);
-            free(longer);
-        }
-    }
-    free(text);
-    keyring_destroy(k);
-}
-
-static void only_three_full_parts(void **state)
-{
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    char *text = rig_plain_token(TOKEN_HS256, CLAIMS);
-    const char *dot = strchr(text, '.'), *last = strrchr(text, '.');
-    static const char *const bad[] = {"", ".", "..", "...", "....", "a", "a.b", "null", "{}"};
-    struct buf b = BUF_INIT;
-    (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        expect_fault(k, bad[i], TOKEN_MALFORMED);
-    buf_printf(&b, "%s.%s.%s", text, "AAAA", "AAAA"); /* five parts: a JWE */
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_reset(&b);
-    buf_printf(&b, "%s.", text);
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_reset(&b);
-    buf_printf(&b, ".%s", text);
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_reset(&b);
-    buf_printf(&b, "%.*s..%s", (int)(dot - text), text, last + 1); /* a detached payload */
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_reset(&b);
-    buf_printf(&b, "%.*s", (int)(last + 1 - text), text); /* no signature */
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_reset(&b);
-    /* JSON serialisations (RFC 7515 §7.2) */
-    buf_printf(
-        &b, "{\"payload\":\"%.*s\",\"signatures\":[{\"protected\":\"%.*s\",\"signature\":\"%s\"}]}",
-        (int)(last - dot - 1), dot + 1, (int)(dot - text), text, last + 1);
-    expect_fault(k, buf_cstr(&b), TOKEN_MALFORMED);
-    buf_finish(&b);
-    free(text);
-    keyring_destroy(k);
-}
-
-/* The same bytes in another spelling: a token has one only, so that it can be told apart. */
-static void base64url_has_one_spelling(void **state)
-{
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    /* 32 bytes leave two bits in the last character, which must be 0. */
-    char *text = rig_plain_token(TOKEN_HS256, CLAIMS);
-    size_t len = strlen(text);
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    const char right = text[len - 1];
-    (void)state;
-    assert_int_equal((strchr(alphabet, right) - alphabet) % 4, 0);
-    for (int stray = 1; stray < 4; stray++) {
-        text[len - 1] = strchr(alphabet, right)[stray];
-        expect_fault(k, text, TOKEN_MALFORMED);
-    }
-    text[len - 1] = right;
-    struct buf padded = BUF_INIT;
-    buf_printf(&padded, "%s=", text);
-    expect_fault(k, buf_cstr(&padded), TOKEN_MALFORMED);
-    buf_finish(&padded);
-    free(text);
-    /* A payload and a signature with - and _, in the other alphabet. */
-    for (unsigned i = 0, seen = 0; seen < 2; i++) {
-        char claims[64];
-        (void)snprintf(claims, sizeof claims, "{\"n\":%u,\"s\":\">>>~~~\xc3\xbf\"}", i);
-        text = rig_plain_token(TOKEN_HS256, claims);
-        char *at = strpbrk(strrchr(text, '.'), "-_");
-        if (at == NULL)
-            at = strpbrk(strchr(text, '.'), "-_");
-        else
-            seen++;
-        assert_non_null(at);
-        assert_int_equal(rig_verify(k, text, NULL), ERR_OK);
-        *at = *at == '-' ? '+' : '/';
-        expect_refusal(k, text, TOKEN_MALFORMED);
-    }
-    keyring_destroy(k);
-}
-
-static void sizes_are_bounded(void **state)
-{
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    struct buf claims = BUF_INIT;
-    char *text = NULL;
-    (void)state;
-    /* The longest there is: grow the claims until the token has TOKEN_MAX bytes or one less. */
-    for (size_t fill = 6000; text == NULL || strlen(text) < TOKEN_MAX - 1; fill++) {
-        buf_reset(&claims);
-        buf_printf(&claims, "{\"x\":\"%*s\"}", (int)fill, "");
-        free(text);
-        text = rig_plain_token(TOKEN_HS256, buf_cstr(&claims));
-    }
-    assert_true(strlen(text) <= TOKEN_MAX);
-    assert_int_equal(rig_verify(k, text, NULL), ERR_OK);
-    free(text);
-    buf_reset(&claims);
-    buf_printf(&claims, "{\"x\":\"%*s\"}", 6100, "");
-    text = rig_plain_token(TOKEN_HS256, buf_cstr(&claims));
-    assert_true(strlen(text) > TOKEN_MAX);
-    expect_refusal(k, text, TOKEN_TOO_LONG);
-    char *huge = malloc(1 << 20);
-    memset(huge, 'A', (1 << 20) - 1);
-    huge[(1 << 20) - 1] = '\0';
-    expect_refusal(k, huge, TOKEN_TOO_LONG);
-    buf_finish(&claims);
-    keyring_destroy(k);
-}
-
-/* A token around a token: its payload is no object. */
-static void nested_tokens_are_refused(void **state)
-{
-    struct keyring *k = rig_ring(TOKEN_HS256, NULL);
-    char *inner = rig_plain_token(TOKEN_HS256, CLAIMS);
-    (void)state;
-    expect_refusal(k, rig_token(TOKEN_HS256, "{\"alg\":\"HS256\",\"cty\":\"JWT\"}", inner),
-                   TOKEN_MALFORMED);
-    free(inner);
-    keyring_destroy(k);
 }
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -589,13 +393,6 @@ static void names_and_texts(void **state)
     }
 }
 
-static int free_keys(void **state)
-{
-    (void)state;
-    rig_free_keys();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,15 +405,8 @@ int main(void)
         cmocka_unit_test(others_cannot_sign),
         cmocka_unit_test(psychic_signatures_are_refused),
         cmocka_unit_test(signatures_have_one_length),
-        cmocka_unit_test(one_bit_is_enough),
-        cmocka_unit_test(a_part_is_not_enough),
-        cmocka_unit_test(nothing_may_be_added),
-        cmocka_unit_test(only_three_full_parts),
-        cmocka_unit_test(base64url_has_one_spelling),
-        cmocka_unit_test(sizes_are_bounded),
-        cmocka_unit_test(nested_tokens_are_refused),
         cmocka_unit_test(threads_share_a_ring),
         cmocka_unit_test(names_and_texts),
     };
-    return cmocka_run_group_tests(tests, NULL, free_keys);
+    return cmocka_run_group_tests(tests, NULL, rig_free_keys);
 }

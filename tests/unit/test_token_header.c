@@ -250,13 +250,6 @@ static void trials_are_bounded(void **state)
     keyring_destroy(k);
 }
 
-static int free_keys(void **state)
-{
-    (void)state;
-    rig_free_keys();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,5 +262,5 @@ int main(void)
         cmocka_unit_test(kids_choose_the_key),
         cmocka_unit_test(trials_are_bounded),
     };
-    return cmocka_run_group_tests(tests, NULL, free_keys);
+    return cmocka_run_group_tests(tests, NULL, rig_free_keys);
 }

@@ -346,13 +346,6 @@ static void a_bad_set_changes_nothing(void **state)
     keyring_destroy(k);
 }
 
-static int free_keys(void **state)
-{
-    (void)state;
-    rig_free_keys();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,5 +360,5 @@ int main(void)
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(a_bad_set_changes_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, free_keys);
+    return cmocka_run_group_tests(tests, NULL, rig_free_keys);
 }

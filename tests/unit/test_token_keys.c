@@ -281,13 +281,6 @@ static void names_and_numbers_are_bounded(void **state)
     keyring_destroy(NULL);
 }
 
-static int free_keys(void **state)
-{
-    (void)state;
-    rig_free_keys();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,5 +293,5 @@ int main(void)
         cmocka_unit_test(one_key_in_many_forms),
         cmocka_unit_test(names_and_numbers_are_bounded),
     };
-    return cmocka_run_group_tests(tests, NULL, free_keys);
+    return cmocka_run_group_tests(tests, NULL, rig_free_keys);
 }

@@ -48,12 +48,14 @@ EVP_PKEY *rig_p384(void)
     return keys[P384_KEY] != NULL ? keys[P384_KEY] : keep(P384_KEY, EVP_EC_gen("P-384"));
 }
 
-void rig_free_keys(void)
+int rig_free_keys(void **state)
 {
+    (void)state;
     for (size_t i = 0; i < KEYS; i++) {
         EVP_PKEY_free(keys[i]);
         keys[i] = NULL;
     }
+    return 0;
 }
 
 EVP_PKEY *rig_key(enum token_alg alg)
@@ -249,4 +251,15 @@ int rig_verify(const struct keyring *k, const char *token, struct token *out)
     assert_true(err == ERR_OK || err == ERR_INVALID);
     assert_true(err == ERR_OK || fault < TOKEN_FAULT_COUNT);
     return err == ERR_OK ? ERR_OK : RIG_FAULT(fault);
+}
+
+void rig_expect_fault(const struct keyring *k, const char *token, enum token_fault fault)
+{
+    assert_int_equal(rig_verify(k, token, NULL), RIG_FAULT(fault));
+}
+
+void rig_expect_refusal(const struct keyring *k, char *token, enum token_fault fault)
+{
+    rig_expect_fault(k, token, fault);
+    free(token);
 }

@@ -22,7 +22,7 @@ EVP_PKEY *rig_p256(void);
 EVP_PKEY *rig_p384(void);
 /* The private key that goes with the algorithm; NULL for HS*, which go with RIG_SECRET. */
 EVP_PKEY *rig_key(enum token_alg alg);
-void rig_free_keys(void);
+int rig_free_keys(void **state); /* the tear-down of a group of tests; 0 */
 
 /* PEM text of the public or the private part; free it. */
 char *rig_pem(EVP_PKEY *key);
@@ -53,5 +53,9 @@ struct keyring *rig_ring(enum token_alg alg, const char *kid);
  * -1 - fault; *out (may be NULL) is to be finished. */
 int rig_verify(const struct keyring *k, const char *token, struct token *out);
 #define RIG_FAULT(fault) (-1 - (int)(fault))
+
+void rig_expect_fault(const struct keyring *k, const char *token, enum token_fault fault);
+/* The same for a token that is given away. */
+void rig_expect_refusal(const struct keyring *k, char *token, enum token_fault fault);
 
 #endif
