@@ -5,11 +5,6 @@
 
 enum { PORT_DIGITS = 5 };
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -18,17 +13,6 @@ static bool is_digit(char c)
 static bool is_alnum(char c)
 {
     return is_digit(c) || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
-static struct http_slice trim(struct http_slice s)
-{
-    while (s.len > 0 && is_blank(s.p[0])) {
-        s.p++;
-        s.len--;
-    }
-    while (s.len > 0 && is_blank(s.p[s.len - 1]))
-        s.len--;
-    return s;
 }
 
 /* ---- addresses with ports -------------------------------------------------------------------- */
@@ -105,7 +89,7 @@ static struct http_slice last_part(struct http_slice *list, char separator)
     }
     struct http_slice part = {list->p + i, list->len - i};
     list->len = i > 0 ? i - 1 : 0;
-    return trim(part);
+    return http_trim(part);
 }
 
 /* A parameter's value without the quotes. No address needs an escape. */

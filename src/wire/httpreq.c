@@ -133,7 +133,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static struct http_slice trim(struct http_slice s)
+struct http_slice http_trim(struct http_slice s)
 {
     while (s.len > 0 && is_blank(s.p[0])) {
         s.p++;
@@ -318,7 +318,7 @@ static bool split_header(struct httpreq *r, const char *line, size_t len, struct
     if (n == 0 || n == len || line[n] != ':')
         return refuse(r, REFUSE_BAD_HEADER);
     *name = (struct http_slice){line, n};
-    *value = trim((struct http_slice){line + n + 1, len - n - 1});
+    *value = http_trim((struct http_slice){line + n + 1, len - n - 1});
     return true;
 }
 
@@ -530,7 +530,7 @@ static struct http_slice cut(struct http_slice *rest, char stop)
     size_t gone = i < rest->len ? i + 1 : i;
     rest->p += gone;
     rest->len -= gone;
-    return trim(head);
+    return http_trim(head);
 }
 
 /* Whether a quality is 0, 0., 0.0, 0.00 or 0.000. */
@@ -554,7 +554,7 @@ bool httpreq_accepts_stream(const struct httpreq *r)
         while (named && range.len > 0) {
             struct http_slice value = cut(&range, ';');
             if (slice_is(cut(&value, '='), "q"))
-                named = !quality_zero(trim(value));
+                named = !quality_zero(http_trim(value));
         }
         if (named)
             return true;

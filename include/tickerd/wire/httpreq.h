@@ -41,6 +41,9 @@ struct http_slice {
     size_t len;
 };
 
+/* Without the blanks around it (OWS, RFC 9110 §5.6.3). */
+struct http_slice http_trim(struct http_slice s);
+
 enum httpreq_state { HTTPREQ_MORE, HTTPREQ_DONE, HTTPREQ_ERROR };
 
 /* Why a request was refused. */
