@@ -11,7 +11,8 @@ seconds_per_input=10
 megabytes=2048
 default_longest=4096
 # The longest input of a target where it is another one.
-declare -A longest=([topic]=600 [eventid]=256 [target]=2048 [state]=6000 [token]=9000)
+declare -A longest=([topic]=600 [eventid]=256 [target]=2048 [state]=6000 [token]=9000
+    [proxyhdr]=4200 [forwarded]=2048 [credentials]=600 [control]=4200)
 
 usage() {
     sed -n '2,6s/^# //p' "$0"

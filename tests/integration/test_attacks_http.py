@@ -190,6 +190,19 @@ def test_a_head_that_never_ends(tickerd, line):
     assert tickerd.get("/healthz").status == 200
 
 
+@pytest.mark.parametrize("name", [b"Accept", b"Accept-Encoding", b"Cookie", b"X-Forwarded-For",
+                                  b"Forwarded", b"Sec-Fetch-Site"], ids=bytes.decode)
+def test_lists_that_begin_empty(tickerd, redis, name):
+    """Empty values take no room in the list, so what follows them begins where they do."""
+    for values in ([b"", b"x", b"y"], [b"", b"", b"x", b"", b"y"],
+                   [b" \t", b"x" * 3000, b"y" * 3000], [b""] * 50 + [b"x"] * 40):
+        lines = b"".join(name + b": " + value + b"\r\n" for value in values)
+        answer = tickerd.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+        assert answer.status == 200
+        with tickerd.stream("/", raw=GET + lines + b"\r\n") as stream:
+            assert settle(stream, redis, "news") == []
+
+
 def test_a_pipelined_request_is_not_served(launch, redis):
     tickerd = launch(sets={"log.access": True})
     for first in (b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -269,6 +282,26 @@ def test_fields_of_the_access_log_cannot_be_made_up(launch):
                          r"seconds=\d+\.\d+ events=0 bytes=0\n")
     for line in re.findall(r"access: (.*)", tickerd.log()):
         assert len(re.findall(r" status=", " " + line)) == 1, line
+
+
+# Each value begins like another header of its own header's length.
+@pytest.mark.parametrize("lines", [
+    b"Accept-Encoding: X-Forwarded-For, 192.0.2.1\r\n",
+    b"Accept-Encoding: X-Forwarded-For: 192.0.2.1\r\n",
+    b"Accept-Encoding: X-Forwarded-For,192.0.2.1\r\nAccept-Encoding: 192.0.2.1\r\n",
+    b"Accept: Origin: https://evil.example\r\nCookie: a=b\r\n",
+    b"Accept: Origin\r\nCookie: a=b\r\n",
+    b"Accept: Cookie: a=b\r\nOrigin: https://evil.example\r\n",
+], ids=lambda lines: lines.split(b"\r\n")[0].decode())
+def test_a_value_is_no_header(launch, redis, lines):
+    """Nobody is another client, or a page of another origin with cookies, by what a value says."""
+    tickerd = launch(sets={"log.access": True, "proxy.trusted": ["127.0.0.1"],
+                           "cors.origins": ["https://app.example"]})
+    with tickerd.stream("/", raw=GET + lines + b"\r\n") as stream:
+        assert stream.response.header("access-control-allow-origin") is None
+        assert settle(stream, redis, "news") == []
+    tickerd.wait_log(r"access: client=127\.0\.0\.1 method=GET path=/events/news status=200 ")
+    assert "192.0.2.1" not in tickerd.log()
 
 
 # What is not public.
