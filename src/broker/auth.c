@@ -11,8 +11,10 @@ struct spelling {
     size_t len;
 };
 
+/* Of a long claim only those globs are tried whose literal head the name has. */
 struct claim_glob {
-    struct spelling spelling;
+    struct spelling spelling, head;
+    size_t longer;     /* the first glob behind it that has a longer head */
     struct glob *glob; /* owned */
 };
 
@@ -24,9 +26,9 @@ struct grant {
     uint8_t key[TOKEN_ID_LEN];
     struct spelling *names; /* owned; in the order of compare_names */
     size_t name_count;
-    struct claim_glob *globs; /* owned */
+    struct claim_glob *globs; /* owned; in the order of compare_heads */
     size_t glob_count;
-    char text[];
+    char text[]; /* sub, the claim's items, the heads of its globs */
 };
 
 /* ---- making one ---------------------------------------------------------------------------- */
@@ -40,6 +42,12 @@ static int compare_names(const void *a, const void *b)
     return memcmp(x->bytes, y->bytes, x->len);
 }
 
+static int compare_heads(const void *a, const void *b)
+{
+    const struct claim_glob *x = a, *y = b;
+    return compare_names(&x->head, &y->head);
+}
+
 /* Read one item of the claim into the text at `at`. Returns what is behind it, or NULL. */
 static char *add_item(struct grant *g, const char *item, char *at)
 {
@@ -51,6 +59,8 @@ static char *add_item(struct grant *g, const char *item, char *at)
         return at + head;
     }
     struct claim_glob *c = &g->globs[g->glob_count];
+    c->head = (struct spelling){at, head};
+    at += head;
     c->spelling = (struct spelling){at, glob_canonical(item, len, at)};
     c->glob = glob_compile(at, c->spelling.len);
     if (c->glob == NULL)
@@ -58,6 +68,20 @@ static char *add_item(struct grant *g, const char *item, char *at)
     g->glob_count++;
     g->all = g->all || (c->spelling.len == 1 && at[0] == '*');
     return at + c->spelling.len;
+}
+
+static void sort_claim(struct grant *g)
+{
+    if (g->name_count > 1)
+        qsort(g->names, g->name_count, sizeof *g->names, compare_names);
+    if (g->glob_count > 1)
+        qsort(g->globs, g->glob_count, sizeof *g->globs, compare_heads);
+    size_t longer = g->glob_count;
+    for (size_t i = g->glob_count; i > 0; i--) {
+        if (i < g->glob_count && g->globs[i].head.len > g->globs[i - 1].head.len)
+            longer = i;
+        g->globs[i - 1].longer = longer;
+    }
 }
 
 static bool read_claim(struct grant *g, const struct strings *channels, char *at)
@@ -78,8 +102,7 @@ static bool read_claim(struct grant *g, const struct strings *channels, char *at
         if (at == NULL)
             return false;
     }
-    if (g->name_count > 1)
-        qsort(g->names, g->name_count, sizeof *g->names, compare_names);
+    sort_claim(g);
     return true;
 }
 
@@ -97,7 +120,7 @@ struct grant *grant_create(const struct token *token, int64_t now_s, int64_t lee
     size_t text = 0;
     size_t subject = token == NULL || token->subject == NULL ? 0 : strlen(token->subject) + 1;
     for (size_t i = 0; token != NULL && i < token->channels.count; i++)
-        text += strlen(token->channels.items[i]);
+        text += 2 * strlen(token->channels.items[i]); /* of a glob both spelling and head */
     struct grant *g = calloc(1, sizeof *g + subject + text);
     if (g == NULL)
         return NULL;
@@ -151,6 +174,34 @@ const uint8_t *grant_key(const struct grant *g)
 
 /* ---- one channel --------------------------------------------------------------------------- */
 
+/* The first glob in [from, to), all with heads as long as this one, whose head is not before it. */
+static size_t seek(const struct grant *g, size_t from, size_t to, const struct spelling *head)
+{
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (compare_names(&g->globs[middle].head, head) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+static bool claims_by_glob(const struct grant *g, const char *name, size_t len)
+{
+    size_t i = 0, longer;
+    for (; i < g->glob_count && g->globs[i].head.len <= len; i = longer) {
+        const struct spelling head = {name, g->globs[i].head.len};
+        longer = g->globs[i].longer;
+        for (i = seek(g, i, longer, &head);
+             i < longer && compare_names(&g->globs[i].head, &head) == 0; i++) {
+            if (glob_matches(g->globs[i].glob, name, len))
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool claims(const struct grant *g, const char *name, size_t len)
 {
     if (g == NULL)
@@ -161,11 +212,7 @@ static bool claims(const struct grant *g, const char *name, size_t len)
     if (g->name_count > 0 &&
         bsearch(&wanted, g->names, g->name_count, sizeof wanted, compare_names) != NULL)
         return true;
-    for (size_t i = 0; i < g->glob_count; i++) {
-        if (glob_matches(g->globs[i].glob, name, len))
-            return true;
-    }
-    return false;
+    return claims_by_glob(g, name, len);
 }
 
 bool auth_allows(const struct config *c, const struct grant *g, const char *name, size_t len)
@@ -175,16 +222,41 @@ bool auth_allows(const struct config *c, const struct grant *g, const char *name
     return c->auth.mode == AUTH_OPTIONAL && config_rule(c, name, len)->anonymous;
 }
 
-/* Names come from frames of few channels at a time: their addresses spread well enough. */
+/* ---- the same channels again and again ------------------------------------------------------- */
+
+/* Room for so many channels, each in one of the places of its set. */
+enum { MEMO_SETS = 4096, MEMO_PLACES = 4 };
+
+struct auth_memo {
+    struct name *channel; /* owned reference, so that no other name can have its address; or NULL */
+    bool anonymous;
+};
+
+/* Its memo; or the one to be forgotten in its favour. */
+static struct auth_memo *memo_of(struct auth_memory *m, const struct name *channel)
+{
+    uint64_t mixed = (uint64_t)(uintptr_t)channel * 0x9e3779b97f4a7c15U;
+    struct auth_memo *set = &m->memos[(mixed >> 32) % MEMO_SETS * MEMO_PLACES];
+    for (size_t i = 0; i < MEMO_PLACES; i++) {
+        if (set[i].channel == channel)
+            return &set[i];
+    }
+    return &set[m->turn++ % MEMO_PLACES];
+}
+
 static bool is_anonymous(struct auth_memory *m, const struct config *c, struct name *channel)
 {
-    size_t at = ((uintptr_t)channel >> 4 ^ (uintptr_t)channel >> 10) % AUTH_MEMORY;
-    if (m->names[at] != channel) {
-        name_unref(m->names[at]);
-        m->names[at] = name_ref(channel); /* so that no other name can have its address */
-        m->anonymous[at] = config_rule(c, channel->bytes, channel->len)->anonymous;
+    if (m->memos == NULL)
+        m->memos = calloc((size_t)MEMO_SETS * MEMO_PLACES, sizeof *m->memos);
+    if (m->memos == NULL)
+        return config_rule(c, channel->bytes, channel->len)->anonymous;
+    struct auth_memo *memo = memo_of(m, channel);
+    if (memo->channel != channel) {
+        name_unref(memo->channel);
+        memo->channel = name_ref(channel);
+        memo->anonymous = config_rule(c, channel->bytes, channel->len)->anonymous;
     }
-    return m->anonymous[at];
+    return memo->anonymous;
 }
 
 bool auth_allows_name(struct auth_memory *m, const struct config *c, const struct grant *g,
@@ -197,9 +269,10 @@ bool auth_allows_name(struct auth_memory *m, const struct config *c, const struc
 
 void auth_forget(struct auth_memory *m)
 {
-    for (size_t i = 0; i < AUTH_MEMORY; i++)
-        name_unref(m->names[i]);
-    memset(m, 0, sizeof *m);
+    for (size_t i = 0; m->memos != NULL && i < (size_t)MEMO_SETS * MEMO_PLACES; i++)
+        name_unref(m->memos[i].channel);
+    free(m->memos);
+    *m = (struct auth_memory){.memos = NULL};
 }
 
 /* ---- all channels of a pattern ------------------------------------------------------------- */

@@ -14,16 +14,22 @@
 #include "config_util.h"
 #include "grant_util.h"
 #include "prng.h"
+#include "tickerd/base/buf.h"
+#include "tickerd/base/clock.h"
 #include "tickerd/broker/auth.h"
 #include "tickerd/wire/topic.h"
 
 static struct config *config_of(const char *mode, const char *rules)
 {
-    char mode_setting[40], rules_setting[600];
-    (void)snprintf(mode_setting, sizeof mode_setting, "auth.mode=%s", mode);
-    (void)snprintf(rules_setting, sizeof rules_setting, "channels=%s", rules);
-    const char *set[] = {"auth.jwks_file=/nowhere", mode_setting, rules_setting, NULL};
-    return build_ok(NULL, NULL, set);
+    struct buf mode_setting = BUF_INIT, rules_setting = BUF_INIT;
+    buf_printf(&mode_setting, "auth.mode=%s", mode);
+    buf_printf(&rules_setting, "channels=%s", rules);
+    const char *set[] = {"auth.jwks_file=/nowhere", buf_cstr(&mode_setting),
+                         buf_cstr(&rules_setting), NULL};
+    struct config *c = build_ok(NULL, NULL, set);
+    buf_finish(&mode_setting);
+    buf_finish(&rules_setting);
+    return c;
 }
 
 static bool allows(const struct config *c, const struct grant *g, const char *name)
@@ -345,7 +351,7 @@ static void the_memory_agrees(void **state)
     (void)state;
     struct config *one = config_of("optional", "[{\"match\":\"*[02468]\",\"anonymous\":true}]");
     struct config *other = config_of("optional", "[{\"match\":\"*[13579]\",\"anonymous\":true}]");
-    struct auth_memory memory = {.names = {NULL}};
+    struct auth_memory memory = {.memos = NULL};
     struct name *names[300];
     for (int i = 0; i < 300; i++) {
         char text[16];
@@ -368,6 +374,52 @@ static void the_memory_agrees(void **state)
     config_destroy(other);
 }
 
+static struct config *many_rules(size_t count)
+{
+    struct buf rules = BUF_INIT;
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&rules, "%c{\"match\":\"r%zu.*x\",\"anonymous\":true}", i == 0 ? '[' : ',', i);
+    buf_byte(&rules, ']');
+    struct config *c = config_of("optional", buf_cstr(&rules));
+    buf_finish(&rules);
+    return c;
+}
+
+static struct grant *many_globs(size_t count)
+{
+    struct buf claim = BUF_INIT;
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&claim, "z%zu.*x ", i);
+    struct grant *g = grant_of(buf_cstr(&claim), NULL, 0);
+    buf_finish(&claim);
+    return g;
+}
+
+/* Who comes back to a pattern goes over all that is kept of all its channels: the worker that waits
+ * for him must not try every rule and glob for every event. */
+static void many_rules_and_globs_are_quick(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 1000, EVENTS = 1000000, MANY = 700 };
+    struct config *c = many_rules(MANY);
+    struct grant *g = many_globs(MANY);
+    struct auth_memory memory = {.memos = NULL};
+    static struct name *names[CHANNELS];
+    for (size_t i = 0; i < CHANNELS; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "user.%zu", i);
+        names[i] = make_name(text);
+    }
+    uint64_t started = clock_mono_us();
+    for (size_t i = 0; i < EVENTS; i++)
+        assert_false(auth_allows_name(&memory, c, g, names[i % CHANNELS]));
+    assert_true(clock_mono_us() - started < 5 * US_PER_S);
+    auth_forget(&memory);
+    unref_names(names, CHANNELS);
+    grant_destroy(g);
+    config_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +433,7 @@ int main(void)
         cmocka_unit_test(claims_at_random),
         cmocka_unit_test(requests),
         cmocka_unit_test(the_memory_agrees),
+        cmocka_unit_test(many_rules_and_globs_are_quick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

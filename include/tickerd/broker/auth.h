@@ -56,14 +56,14 @@ enum auth_verdict auth_decide(const struct config *c, const struct grant *g, con
 
 /* ---- the same channels again and again ---- */
 
-enum { AUTH_MEMORY = 64 };
+struct auth_memo;
 
 /* Which channels are anonymous by the rules, as far as they were asked for lately: an event that
- * goes to a thousand patterns' streams has its rule looked up once. One per fan-out. Zeroed it is
- * empty. */
+ * goes to a thousand patterns' streams has its rule looked up once, and so has a channel whose
+ * thousand events a stream goes over that comes back. One per fan-out. Zeroed it is empty. */
 struct auth_memory {
-    struct name *names[AUTH_MEMORY]; /* owned references, or NULL */
-    bool anonymous[AUTH_MEMORY];
+    struct auth_memo *memos; /* owned; NULL: none yet */
+    unsigned turn;           /* which is forgotten next where there is no room */
 };
 
 /* auth_allows by this memory. */
