@@ -117,7 +117,7 @@ static uint64_t before_oldest(const struct scope *s)
     return first - 1;
 }
 
-static struct resume unknown(const struct scope *s)
+struct resume resume_unknown(const struct scope *s)
 {
     return (struct resume){.kind = RESUME_GAP, .position = before_oldest(s), .unknown = true};
 }
@@ -150,7 +150,7 @@ static struct resume from_publisher(const struct scope *s, const char *id, size_
         }
     }
     if (found == NULL)
-        return unknown(s);
+        return resume_unknown(s);
     if (s->replica->timeline.many_orders)
         return at(s, back_by(found->seq, window) - 1, 0);
     return at(s, found->seq, found->fp);
@@ -212,7 +212,7 @@ static struct resume from_foreign(const struct scope *s, const struct eventid *i
     const struct replica *r = s->replica;
     struct span seq = timeline_from_wall(&r->timeline, id->seq, r->head, window);
     if (seq.hi > r->head + window)
-        return unknown(s);
+        return resume_unknown(s);
     uint64_t lo = timeline_earliest(&r->timeline, back_by(seq.lo, window));
     /* With an order per instance nothing that is found here would prove that what comes before it
      * came before it there, too. */
@@ -225,12 +225,12 @@ static struct resume from_foreign(const struct scope *s, const struct eventid *i
         !hole_between(s, r->marks, lo - 1, best.seq))
         return at(s, best.seq, id->fp);
     if (best.seq == 0 && id->fp != 0 && !any_hole_after(s, lo - 1, false)) {
+        if (seq.hi + window <= r->head)
+            return resume_unknown(s);
         /* The other instance may have heard it a moment before this one. */
-        struct resume where = unknown(s);
-        where.behind = seq.hi + window > r->head;
         if (all_loaded(s))
             *looked = r->head;
-        return where;
+        return (struct resume){.kind = RESUME_GAP, .unknown = true, .behind = true};
     }
     return at(s, lo - 1, 0);
 }
@@ -246,7 +246,7 @@ struct resume resume_from(const struct scope *s, const char *id, size_t len, uin
     if (!timeline_resolve(&r->timeline, &own, &seq))
         return from_foreign(s, &own, window_us, looked);
     if (seq > r->head + window_us)
-        return unknown(s);
+        return resume_unknown(s);
     return at(s, seq, own.fp);
 }
 

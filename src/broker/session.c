@@ -257,7 +257,17 @@ static struct resume keep_position(const struct session *s)
                            .unknown = false};
 }
 
-static int decide(struct session *s, struct resume *out, uint64_t now_us)
+/* Whether to wait for an event that the client has seen on another instance, but that has not come
+ * here yet: as long as for Redis' word on a subscription. */
+static bool worth_waiting(const struct session *s, uint64_t now_us)
+{
+    const struct fanout *f = s->fanout;
+    uint64_t patience = f->config->redis.ping_timeout_ms * 1000;
+    return f->replica.upstream && now_us - s->since_us < patience;
+}
+
+/* Where to begin; `behind`: to wait. */
+static int decide(struct session *s, bool may_wait, struct resume *out, uint64_t now_us)
 {
     struct opening *o = s->opening;
     if (refused(s) || session_right_lost(s, now_us)) {
@@ -272,6 +282,8 @@ static int decide(struct session *s, struct resume *out, uint64_t now_us)
     if (o->last_id == NULL)
         return resume_new(&scope, o->history, out, &s->replay);
     *out = resume_from(&scope, o->last_id, o->last_id_len, window, &o->looked);
+    if (out->behind && !(may_wait && worth_waiting(s, now_us)))
+        *out = resume_unknown(&scope);
     return ERR_OK;
 }
 
@@ -307,21 +319,12 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
     return o->head.failed ? NULL : frame_wrap(o->head.data, o->head.len);
 }
 
-/* Whether to wait for an event that the client has seen on another instance, but that has not come
- * here yet: as long as for Redis' word on a subscription. */
-static bool worth_waiting(const struct session *s, const struct resume *where, uint64_t now_us)
-{
-    const struct fanout *f = s->fanout;
-    uint64_t patience = f->config->redis.ping_timeout_ms * 1000;
-    return where->behind && f->replica.upstream && now_us - s->since_us < patience;
-}
-
 void session_begin(struct session *s, bool may_wait, uint64_t now_us)
 {
     struct fanout *f = s->fanout;
     struct resume where;
-    int err = decide(s, &where, now_us);
-    if (err == ERR_OK && may_wait && worth_waiting(s, &where, now_us)) {
+    int err = decide(s, may_wait, &where, now_us);
+    if (err == ERR_OK && where.behind) {
         list_remove(&s->timer);
         list_push(&f->behind, &s->timer);
         return;

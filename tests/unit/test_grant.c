@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "grant_util.h"
+#include "tickerd/base/clock.h"
 #include "tickerd/base/log.h"
 #include "world.h"
 
@@ -349,6 +350,41 @@ static void a_hidden_event_hides_no_loss(void **state)
     world_finish(&w);
 }
 
+/* After a balancer has lost an instance, those who come from there ask for events that are still on
+ * their way, and are looked at every turn: that must not go over all that they may not hear. */
+static void a_crowd_that_waits_is_quick(void **state)
+{
+    (void)state;
+    enum { CROWD = 256, EVENTS = 20000, TURNS = 100 };
+    const char *settings[] = {REQUIRED, "history.events=20000", NULL};
+    struct world w;
+    static struct world_client first, crowd[CROWD];
+    char id[EVENTID_LEN + 1] = "";
+    world_start(&w, settings);
+    join(&w, &first, "/events?pattern=*", NULL, "a");
+    for (int i = 0; i < EVENTS; i++)
+        world_publish(&w, "secret", "s");
+    world_sleep(&w, 30 * WORLD_SECOND);
+    world_deliver(&w, "a", "1");
+    (void)snprintf(id, sizeof id, "%s", world_event(&first, 1)->last_event_id.p);
+    memcpy(id + 14, "12345678-00000001", 17); /* of another instance's next event, say */
+    uint64_t started = clock_mono_us();
+    for (size_t k = 0; k < CROWD; k++)
+        world_connect_granted(&w, 0, &crowd[k], "/events?pattern=*", id, SIZE_MAX,
+                              grant_of("a", "42", 0));
+    for (int i = 0; i < TURNS; i++)
+        world_deliver(&w, "secret", "s");
+    assert_int_equal(crowd[0].transport.writes, 0);
+    assert_true(clock_mono_us() - started < 3 * US_PER_S);
+    world_sleep(&w, 4 * WORLD_SECOND);
+    for (size_t k = 0; k < CROWD; k++) {
+        world_expect(&crowd[k], "open gap | gap * unknown-id | 1");
+        world_disconnect(&crowd[k]);
+    }
+    world_disconnect(&first);
+    world_finish(&w);
+}
+
 int main(void)
 {
     log_setup(LOG_ERROR, LOG_TEXT);
@@ -364,6 +400,7 @@ int main(void)
         cmocka_unit_test(the_newest_of_what_is_allowed),
         cmocka_unit_test(resuming),
         cmocka_unit_test(a_hidden_event_hides_no_loss),
+        cmocka_unit_test(a_crowd_that_waits_is_quick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

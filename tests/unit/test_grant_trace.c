@@ -221,13 +221,17 @@ static void tell(struct side *s, const struct visit *v, struct right *right, str
     struct replay *replay = NULL;
     uint64_t looked = 0;
     const struct scope scope = {&s->rig.replica, &s->subs[v->first], v->count, right};
-    if (v->resumes)
+    bool behind = false;
+    if (v->resumes) {
         where = resume_from(&scope, v->id.text, strlen(v->id.text), W, &looked);
-    else
+        behind = where.behind;
+        where = behind ? resume_unknown(&scope) : where;
+    } else {
         assert_int_equal(resume_new(&scope, v->history, &where, &replay), ERR_OK);
+    }
     buf_printf(out, "%s at %llu fp %x%s%s\n", resume_text(where.kind),
                (unsigned long long)where.position, where.fp, where.unknown ? " unknown" : "",
-               where.behind ? " behind" : "");
+               behind ? " behind" : "");
     walk(s,
          (struct reader){.position = where.position,
                          .fp = where.fp,

@@ -267,6 +267,7 @@ static void switch_over(struct world *w, struct batch *b, struct choice c, size_
         struct instance *other = &w->at[1];
         const struct scope scope = {&other->rig.replica, &other->subs[c.first], c.count, NULL};
         struct resume r = resume_from(&scope, id.text, EVENTID_LEN, W, &(uint64_t){0});
+        r = r.behind ? resume_unknown(&scope) : r;
         reader = (struct reader){.position = r.position,
                                  .fp = r.fp,
                                  .subs = &other->subs[c.first],

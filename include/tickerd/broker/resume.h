@@ -11,7 +11,8 @@ struct resume {
     uint64_t position;     /* just before what follows */
     uint32_t fp;
     bool unknown; /* announce a gap `unknown-id` first */
-    bool behind;  /* unknown, but so young that it may be on its way here: better ask again */
+    bool behind;  /* unknown, but so young that it may be on its way here: better ask again; without
+                     a position, which takes a look at everything: see resume_unknown */
 };
 
 /* The word in `tickerd:open`. Static. */
@@ -32,6 +33,9 @@ struct scope {
  * was looked for, so that asking again costs only what is new. */
 struct resume resume_from(const struct scope *s, const char *id, size_t len, uint64_t window_us,
                           uint64_t *looked);
+
+/* Resume after an id that is not known: announce that, then send all that is kept. */
+struct resume resume_unknown(const struct scope *s);
 
 /* A first connect with `history`. *replay is NULL with history 0, else made by malloc, the
  * caller's; on ERR_NOMEM there is none. */
