@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ring_internal.h"
 #include "tickerd/base/err.h"
 
-enum { RING_MIN = 4, HOLE_COST = 64, HOLES_SLACK = 16 };
+enum { RING_MIN = 4, HOLE_COST = 64 };
 
 const char *gap_reason_text(enum gap_reason reason)
 {
@@ -65,33 +66,10 @@ static uint32_t slots_of(const struct ring *r)
     return r->slots == NULL ? 0 : r->mask + 1;
 }
 
-static uint64_t max_seq(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static uint64_t min_seq(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Keep what is known of the newest holes up to date: this one is new, or has grown. */
-static void note_hole(struct ring *r, const struct entry *e)
-{
-    uint64_t seq = entry_seq(e);
-    r->newest_hole = max_seq(r->newest_hole, seq);
-    if (!e->u.hole->superseded)
-        r->newest_loss = max_seq(r->newest_loss, seq);
-    if (e->u.hole->first < seq)
-        r->newest_wide = max_seq(r->newest_wide, seq);
-    if (e->u.hole->cuts)
-        r->newest_cut = max_seq(r->newest_cut, e->u.hole->evicted_seq);
-}
-
 static void count_hole(struct ring *r, const struct entry *e)
 {
     r->holes++;
-    note_hole(r, e);
+    ring_note_hole(r, e);
 }
 
 static int push(struct ring *r, struct entry e)
@@ -108,7 +86,7 @@ static int push(struct ring *r, struct entry e)
 
 /* A channel that was busy once must not keep the slots for ever. A failure to shrink is harmless.
  */
-static void shrink(struct ring *r)
+void ring_shrink(struct ring *r)
 {
     uint32_t slots = slots_of(r);
     if (slots > 16 && r->count < slots / 4)
@@ -142,34 +120,6 @@ uint32_t ring_after(const struct ring *r, uint64_t seq)
 int ring_push_frame(struct ring *r, struct frame *f)
 {
     return push(r, (struct entry){.word = f->seq, .u = {.frame = f}});
-}
-
-/* Let the newer hole swallow the older one; the result stands at the newer's place. Where the older
- * one stood is remembered as a loss before the newest evicted event. */
-static void melt(struct ring *r, const struct entry *into, const struct entry *from)
-{
-    struct hole *newer = into->u.hole, *older = from->u.hole;
-    if (!name_equal(newer->channel, older->channel)) {
-        name_unref(newer->channel);
-        newer->channel = NULL;
-    }
-    bool swap = older->evicted_seq > newer->evicted_seq;
-    uint64_t second = swap ? newer->evicted_seq : older->evicted_seq;
-    if (swap) {
-        newer->evicted_seq = older->evicted_seq;
-        newer->evicted_fp = older->evicted_fp;
-    }
-    if (entry_seq(from) < newer->evicted_seq)
-        second = max_seq(second, entry_seq(from));
-    newer->evicted_prev = max_seq(second, max_seq(newer->evicted_prev, older->evicted_prev));
-    if (older->made > newer->made)
-        newer->made = older->made;
-    newer->never_kept = newer->never_kept || older->never_kept;
-    newer->superseded = newer->superseded && older->superseded;
-    newer->cuts = newer->cuts || older->cuts;
-    newer->first = min_seq(newer->first, older->first);
-    hole_destroy(older);
-    note_hole(r, into);
 }
 
 static struct hole *hole_create(struct name *channel, enum gap_reason reason, uint64_t made,
@@ -212,9 +162,15 @@ static void drop_first(struct ring *r)
 
 static void melt_first_two(struct ring *r)
 {
-    melt(r, ring_at(r, 1), ring_at(r, 0));
+    ring_melt(r, ring_at(r, 1), ring_at(r, 0));
     drop_first(r);
     r->holes--;
+}
+
+/* Whether whoever is told of the one may be told of the other. */
+static bool told_together(const struct hole *a, const struct hole *b)
+{
+    return a->channel == NULL || b->channel == NULL || name_equal(a->channel, b->channel);
 }
 
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason)
@@ -229,21 +185,24 @@ int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_
     bool same = last != NULL && last->u.hole->reason == reason &&
                 name_equal(last->u.hole->channel, channel);
     if (same) {
-        melt(r, &e, last);
+        ring_melt(r, &e, last);
         *last = e;
         return ERR_OK;
     }
     struct entry *older = hole_at_end(r, 1);
-    if (last != NULL && older != NULL) { /* who is here now has passed those two */
-        melt(r, last, older);
+    if (last != NULL && older != NULL && /* who is here now has passed those two */
+        told_together(last->u.hole, older->u.hole)) {
+        ring_melt(r, last, older);
         *older = *last;
         *last = e;
-        note_hole(r, last);
+        ring_note_hole(r, last);
         return ERR_OK;
     }
     int err = push(r, e);
     if (err != ERR_OK)
         hole_destroy(e.u.hole);
+    else if (ring_is_crowded(r))
+        ring_melt_runs(r);
     return err;
 }
 
@@ -269,7 +228,7 @@ void ring_stretch_mark(struct ring *r, uint64_t seq)
     e->word = seq | ENTRY_HOLE;
     e->u.hole->reason = GAP_EVICTED;
     e->u.hole->made = seq;
-    note_hole(r, e);
+    ring_note_hole(r, e);
 }
 
 static bool hole_at(const struct ring *r, uint32_t i)
@@ -338,7 +297,7 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
         *e = (struct entry){.word = f->seq | ENTRY_HOLE, .u = {.hole = h}};
         if (h->superseded && i == 1 && r->newest_loss <= f->seq)
             r->newest_loss = 0; /* that was it, and nobody will be told */
-        note_hole(r, e);
+        ring_note_hole(r, e);
         for (uint32_t j = i - 1; j > 0; j--) /* older holes move up, the first slot goes */
             *ring_at(r, j) = *ring_at(r, j - 1);
         drop_first(r);
@@ -350,7 +309,7 @@ struct frame *ring_evict_oldest(struct ring *r, uint64_t made)
         count_hole(r, e);
     }
     melt_start(r);
-    shrink(r);
+    ring_shrink(r);
     return f;
 }
 
@@ -368,25 +327,6 @@ void ring_supersede(struct ring *r)
         r->newest_loss = 0;
 }
 
-/* Melt every run of holes into one, in place. */
-static void compact(struct ring *r)
-{
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < r->count; i++) {
-        struct entry e = *ring_at(r, i);
-        struct entry *last = out > 0 ? ring_at(r, out - 1) : NULL;
-        if (entry_is_hole(&e) && last != NULL && entry_is_hole(last)) {
-            melt(r, &e, last);
-            *last = e;
-            r->holes--;
-        } else {
-            *ring_at(r, out++) = e;
-        }
-    }
-    r->count = out;
-    shrink(r);
-}
-
 bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made)
 {
     uint32_t i = ring_after(r, seq);
@@ -402,9 +342,8 @@ bool ring_evict_at(struct ring *r, uint64_t seq, uint64_t made)
     *e = (struct entry){.word = seq | ENTRY_HOLE, .u = {.hole = h}};
     frame_unref(f);
     count_hole(r, e);
-    /* Twice the frames, so that a pass that can melt nothing is paid for by many evictions. */
-    if (r->holes > 2 * ring_frames(r) + HOLES_SLACK)
-        compact(r);
+    if (ring_is_crowded(r))
+        ring_melt_runs(r);
     return true;
 }
 

@@ -11,6 +11,7 @@ struct model_entry {
     uint64_t seq;
     uint32_t fp, len;
     enum model_kind kind;
+    const struct name *channel; /* of an event; borrowed */
 };
 
 struct ring_model {

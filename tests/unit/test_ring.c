@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,19 +162,63 @@ static void pushed_holes_melt(void **state)
     push_hole(&r, 1, channels[0], GAP_OVERSIZE);
     push_hole(&r, 2, channels[0], GAP_OVERSIZE);
     expect_seqs(&r, (uint64_t[]){2}, 1);
-    push_hole(&r, 3, channels[1], GAP_OVERSIZE); /* another channel: a second one */
-    expect_seqs(&r, (uint64_t[]){2, 3}, 2);
-    push_hole(&r, 4, channels[2], GAP_OVERSIZE); /* two stand there already: those become one */
-    expect_seqs(&r, (uint64_t[]){3, 4}, 2);
-    assert_null(hole_at(&r, 0)->channel);
+    push_hole(&r, 3, channels[1], GAP_OVERSIZE); /* whose they are is kept */
+    push_hole(&r, 4, channels[2], GAP_OVERSIZE);
+    expect_seqs(&r, (uint64_t[]){2, 3, 4}, 3);
     assert_int_equal(hole_at(&r, 0)->first, 1);
-    assert_ptr_equal(hole_at(&r, 1)->channel, channels[2]);
-    assert_int_equal(hole_at(&r, 1)->first, 4);
+    assert_ptr_equal(hole_at(&r, 1)->channel, channels[1]);
     push_hole(&r, 4, channels[2], GAP_OVERSIZE); /* at the same place */
-    expect_seqs(&r, (uint64_t[]){3, 4}, 2);
+    expect_seqs(&r, (uint64_t[]){2, 3, 4}, 3);
     push_frame(&r, 5);
     push_hole(&r, 6, channels[2], GAP_OVERSIZE); /* not over a frame */
-    expect_seqs(&r, (uint64_t[]){3, 4, 5, 6}, 4);
+    push_hole(&r, 7, channels[2], GAP_UPSTREAM);
+    expect_seqs(&r, (uint64_t[]){2, 3, 4, 5, 6, 7}, 6);
+    push_hole(&r, 8, channels[2], GAP_OVERSIZE); /* two of its stand there already: one now */
+    expect_seqs(&r, (uint64_t[]){2, 3, 4, 5, 7, 8}, 6);
+    ring_finish(&r);
+}
+
+/* A merged log of a few channels: each has one hole in a run of them, at its newest place. */
+static void holes_of_a_run_keep_their_channels(void **state)
+{
+    (void)state;
+    struct ring r;
+    ring_init(&r);
+    for (uint64_t s = 1; s <= 900; s++)
+        assert_int_equal(ring_push_frame(&r, make_sized(channels[s % 3], s, 1, 3)), ERR_OK);
+    for (uint64_t s = 1; s <= 899; s++)
+        assert_true(ring_evict_at(&r, s, s));
+    assert_int_equal(ring_frames(&r), 1);
+    assert_true(r.holes < 32);
+    uint64_t newest[CHANNELS] = {0};
+    for (uint32_t i = 0; i < r.holes; i++) {
+        const struct entry *e = ring_at(&r, i);
+        assert_true(entry_is_hole(e));
+        assert_ptr_equal(e->u.hole->channel, channels[e->u.hole->evicted_seq % 3]);
+        newest[e->u.hole->evicted_seq % 3] = entry_seq(e);
+    }
+    for (uint64_t s = 897; s <= 899; s++)
+        assert_int_equal(newest[s % 3], s);
+    ring_finish(&r);
+}
+
+/* Of very many channels that have lost everything only that is kept. */
+static void holes_of_many_channels_become_one(void **state)
+{
+    (void)state;
+    struct ring r;
+    ring_init(&r);
+    for (uint64_t s = 1; s <= 5000; s++) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "c%u", (unsigned)s);
+        struct name *name = make_name(text);
+        push_hole(&r, s, name, GAP_OVERSIZE);
+        name_unref(name);
+        assert_true(r.holes <= 2 * 128 + 17);
+    }
+    assert_null(hole_at(&r, 0)->channel);
+    assert_int_equal(hole_at(&r, 0)->first, 1);
+    assert_int_equal(ring_head(&r), 5000);
     ring_finish(&r);
 }
 
@@ -275,11 +320,12 @@ struct world {
     struct ring ring;
     struct ring_model model;
     uint64_t seq;
+    size_t channels; /* of all holes and frames, the first so many */
 };
 
 static void step_append(struct world *w)
 {
-    struct name *channel = channels[prng_below(&w->rng, CHANNELS)];
+    struct name *channel = channels[prng_below(&w->rng, w->channels)];
     struct frame *f = make_sized(channel, w->seq, (uint32_t)prng_next(&w->rng), 1);
     model_append(&w->model, f);
     assert_int_equal(ring_push_frame(&w->ring, f), ERR_OK);
@@ -287,7 +333,7 @@ static void step_append(struct world *w)
 
 static void step_hole(struct world *w)
 {
-    size_t c = prng_below(&w->rng, CHANNELS + 1);
+    size_t c = w->channels == 1 ? 0 : prng_below(&w->rng, CHANNELS + 1);
     enum gap_reason reason = (enum gap_reason)prng_below(&w->rng, GAP_REASON_COUNT);
     push_hole(&w->ring, w->seq, c == CHANNELS ? NULL : channels[c], reason);
     model_hole(&w->model, w->seq);
@@ -332,7 +378,7 @@ static void check_somewhere(struct world *w, int i)
 static void run_model(uint64_t seed, bool merged, int steps)
 {
     print_message("seed %llu\n", (unsigned long long)seed);
-    struct world w = {.rng = {seed}};
+    struct world w = {.rng = {seed}, .channels = merged ? CHANNELS : 1};
     ring_init(&w.ring);
     model_init(&w.model);
     size_t limit = 20;
@@ -353,8 +399,9 @@ static void run_model(uint64_t seed, bool merged, int steps)
             if (!merged && kept == 0)
                 break;
         }
-        /* Merged: a run between two frames may hold two pushed ones until the next compaction. */
-        assert_true(w.ring.holes <= 2 * (w.model.kept + 1) + (merged ? 16 : 0));
+        /* Merged: a run between two frames may hold one of each channel, and more until they melt
+         * the next time. */
+        assert_true(w.ring.holes <= 2 * (w.model.kept + 1) + (merged ? 2 * 128 + 16 : 0));
         check_somewhere(&w, i);
     }
     ring_finish(&w.ring);
@@ -382,6 +429,8 @@ int main(void)
         cmocka_unit_test(evicting_makes_one_hole),
         cmocka_unit_test(evicting_remembers_other_losses),
         cmocka_unit_test(pushed_holes_melt),
+        cmocka_unit_test(holes_of_a_run_keep_their_channels),
+        cmocka_unit_test(holes_of_many_channels_become_one),
         cmocka_unit_test(distinct_holes_stay_apart),
         cmocka_unit_test(holes_do_not_pile_up),
         cmocka_unit_test(copies_and_assigns),

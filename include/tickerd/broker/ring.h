@@ -10,7 +10,8 @@
  * gap event carries the hole's seq as its id) can never be told twice nor miss it.
  *
  * Evicting a frame turns it into a hole, and holes that touch melt into one, so that there are
- * never more holes than frames plus a few, and what is evicted costs nothing but its one mark. */
+ * never more holes than twice the frames plus a few, and what is evicted costs nothing but its one
+ * mark. In a merged log those of one channel melt, since not everybody may hear of all. */
 #ifndef TICKERD_BROKER_RING_H
 #define TICKERD_BROKER_RING_H
 
@@ -90,6 +91,7 @@ struct ring {
     uint64_t newest_loss; /* the same of those that are not superseded */
     uint64_t newest_wide; /* the same of wide holes */
     uint64_t newest_cut;  /* the same of holes that cut */
+    uint32_t apart;       /* holes that the last pass could not melt, up to a bound */
     uint32_t generation;  /* how often ring_assign has replaced everything */
     bool distinct;        /* of marks: they do not melt but for the oldest, to keep within
                              RING_DISTINCT_MAX */
@@ -132,7 +134,8 @@ static inline uint64_t ring_newest_hole(const struct ring *r)
 int ring_push_frame(struct ring *r, struct frame *f);
 
 /* Append a hole at a seq at or above all others. Takes a reference on channel. It melts with a
- * hole at the end of the same channel and reason; where two others stand there, those become one.
+ * hole at the end of the same channel and reason; where two others stand there, not of
+ * different channels, those become one.
  * ERR_NOMEM: nothing changed. */
 int ring_push_hole(struct ring *r, uint64_t seq, struct name *channel, enum gap_reason reason);
 
