@@ -45,9 +45,10 @@ static void put_places(struct buf *out, const struct config *c)
 {
     buf_str(out, "an Authorization header (Bearer)");
     if (c->auth.query != NULL)
-        buf_printf(out, ", the query parameter %s", c->auth.query);
+        buf_printf(out, "%s the query parameter %s", c->auth.cookie == NULL ? " or" : ",",
+                   c->auth.query);
     if (c->auth.cookie != NULL)
-        buf_printf(out, ", the cookie %s", c->auth.cookie);
+        buf_printf(out, " or the cookie %s", c->auth.cookie);
 }
 
 static void refuse_without_token(struct exchange *x, const struct target_topic *topic)

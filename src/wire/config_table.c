@@ -237,8 +237,8 @@ static const struct config_key keys[] = {
      .help = "Streams at a time with tokens of one subject (sub); 0 means no limit."},
     {.name = "limits.replay_per_minute", .type = CONFIG_SIZE,
      .offset = AT(limits.replay_per_minute), .max = 1024 * GIB, .initial = "0",
-     .help = "Bytes of history that one client address may be sent in a minute before it is told "
-             "to come back later; 0 means no limit."},
+     .help = "Bytes of history that may be sent in a minute to one subject, or without a token to "
+             "one client address, before it is told to come back later; 0 means no limit."},
     {.name = "limits.channels_per_client", .type = CONFIG_UINT,
      .offset = AT(limits.channels_per_client), .min = 1, .max = 1024, .initial = "64",
      .help = "Channels and patterns that one connection may ask for."},
