@@ -345,6 +345,29 @@ bool auth_allows_all(const struct config *c, const struct grant *g, const char *
     return c->auth.mode == AUTH_OPTIONAL && all_anonymous(c, pattern, len, &head);
 }
 
+/* Whether the beginnings of two globs leave room for a name that both match. */
+static bool may_meet(const struct head *h, const char *glob, size_t len)
+{
+    struct head other;
+    return !read_head(&other, glob, len) || begins_with(h, &other) || begins_with(&other, h);
+}
+
+bool auth_allows_some(const struct config *c, const struct grant *g, const char *pattern,
+                      size_t len)
+{
+    struct head head;
+    bool some = c->auth.mode == AUTH_OFF || (g != NULL && g->all) ||
+                !read_head(&head, pattern, len) ||
+                (c->auth.mode == AUTH_OPTIONAL && c->rule_default.anonymous);
+    for (size_t i = 0; g != NULL && i < g->name_count && !some; i++)
+        some = glob_match(pattern, len, g->names[i].bytes, g->names[i].len);
+    for (size_t i = 0; g != NULL && i < g->glob_count && !some; i++)
+        some = may_meet(&head, g->globs[i].spelling.bytes, g->globs[i].spelling.len);
+    for (size_t i = 0; c->auth.mode == AUTH_OPTIONAL && i < c->rule_count && !some; i++)
+        some = c->rules[i].anonymous && may_meet(&head, c->rules[i].match, c->rules[i].match_len);
+    return some;
+}
+
 /* ---- requests ------------------------------------------------------------------------------ */
 
 static bool some_anonymous(const struct config *c)

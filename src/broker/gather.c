@@ -69,7 +69,10 @@ static bool is_told(const struct told *told, uint64_t seq, const struct hole *h)
 
 static bool hears_hole(const struct walk *w, const struct cursor *c, const struct hole *h)
 {
-    return !c->decide || h->channel == NULL || right_hears(w->reader->right, h->channel);
+    if (!c->decide)
+        return true;
+    return h->channel == NULL ? right_hears_some(w->reader->right, c->view->topic)
+                              : right_hears(w->reader->right, h->channel);
 }
 
 bool walk_hole_passes(const struct walk *w, const struct cursor *c, uint64_t seq,
@@ -246,7 +249,8 @@ static const struct cursor *open_cursor(struct walk *w, const struct view *v)
     if (ring_head(&v->ring) <= w->start)
         return NULL;
     struct cursor *c = &w->cursors[w->cursor_count++];
-    *c = (struct cursor){.ring = &v->ring,
+    *c = (struct cursor){.view = v,
+                         .ring = &v->ring,
                          .i = ring_after(&v->ring, w->start),
                          .decide = v->pattern && w->reader->right != NULL};
     return c;
@@ -271,7 +275,7 @@ static void open_view(struct walk *w, const struct view *v)
     uint64_t wide = wide_ahead(w, c, v->ring.newest_wide);
     if (wide > w->wide && wide > w->start)
         w->wide = wide;
-    if (walk_unheard(w->r, v))
+    if (walk_unheard(w, v))
         w->doubtful = 0;
 }
 

@@ -37,9 +37,12 @@ static void note_ahead(struct ahead *a, const struct walk *w, uint64_t seq, cons
  * in. Whatever is published there is lost until it is, and other subscriptions' events would carry
  * the client beyond that. One that is refused is another matter: it has been told, and will be
  * again once it is granted; in between that would only be noise. */
-bool walk_unheard(const struct replica *r, const struct view *v)
+bool walk_unheard(const struct walk *w, const struct view *v)
 {
-    return r->upstream && !v->live && r->head <= v->unconfirmed + r->patience;
+    const struct replica *r = w->r;
+    const struct right *right = v->pattern ? w->reader->right : NULL;
+    return r->upstream && !v->live && r->head <= v->unconfirmed + r->patience &&
+           (right == NULL || right_hears_some(right, v->topic));
 }
 
 /* What goes on being missed, up to now. */
@@ -51,7 +54,7 @@ static void note_unheard(struct ahead *a, const struct walk *w)
     for (size_t k = 0; k < w->reader->sub_count; k++) {
         const struct view *v = w->reader->subs[k].view;
         const struct hole h = {.channel = v->pattern ? NULL : v->topic, .reason = GAP_UPSTREAM};
-        if (walk_unheard(w->r, v))
+        if (walk_unheard(w, v))
             note_ahead(a, w, w->r->head, &h);
     }
 }

@@ -19,7 +19,8 @@ struct pending_gap {
 };
 
 struct cursor {
-    const struct ring *ring;
+    const struct view *view;
+    const struct ring *ring; /* its */
     uint32_t i;
     bool decide; /* which of its channels the reader may hear */
 };
@@ -57,8 +58,8 @@ enum gap_reason walk_reason(const struct walk *w, const struct hole *h);
 
 /* ---- gather_ahead.c: losses ahead ---- */
 
-/* Whether what is published on this view's topic is being lost. */
-bool walk_unheard(const struct replica *r, const struct view *v);
+/* Whether what is published on this view's topic, and the reader may hear, is being lost. */
+bool walk_unheard(const struct walk *w, const struct view *v);
 
 /* Names the present contents of all rings of a reader. */
 uint32_t walk_generation(const struct replica *r, const struct reader *reader);

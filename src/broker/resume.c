@@ -42,7 +42,10 @@ static bool hears_frame(const struct scope *s, const struct view *v, const struc
 /* A hole of several channels may be of one that is allowed. */
 static bool hears_hole(const struct scope *s, const struct view *v, const struct hole *h)
 {
-    return !decides(s, v) || h->channel == NULL || right_hears(s->right, h->channel);
+    if (!decides(s, v))
+        return true;
+    return h->channel == NULL ? right_hears_some(s->right, v->topic)
+                              : right_hears(s->right, h->channel);
 }
 
 static const struct frame *oldest(const struct scope *s, const struct view *v)

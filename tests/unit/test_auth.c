@@ -224,13 +224,14 @@ static void whole_patterns_by_rules(void **state)
     }
 }
 
-/* Where it says that nothing need be decided, no channel is refused. */
+/* Where it says that nothing need be decided, no channel is refused; and none is allowed where it
+ * says that there can be none. */
 static void whole_patterns_are_whole(void **state)
 {
     (void)state;
     static const char *const parts[] = {"a", "b", "ab", "*", "?", "[ab]", "[^a]", "\\*", "."};
     struct prng rng = {.state = 99};
-    size_t whole = 0;
+    size_t whole = 0, empty = 0;
     for (int round = 0; round < 20000; round++) {
         char texts[4][40] = {"", "", "", ""}; /* claim, pattern, two rules */
         for (size_t t = 0; t < 4; t++) {
@@ -245,20 +246,23 @@ static void whole_patterns_are_whole(void **state)
         struct grant *g = grant_of(texts[0], NULL, 0);
         size_t len = glob_canonical(texts[1], strlen(texts[1]), texts[1]);
         bool all = auth_allows_all(&c, g, texts[1], len);
+        bool some = auth_allows_some(&c, g, texts[1], len);
         whole += all;
-        for (int i = 0; all && i < 200; i++) {
+        empty += !some;
+        for (int i = 0; (all || !some) && i < 200; i++) {
             static const char alphabet[] = "ab.*c";
             char name[6];
             size_t n = 1 + prng_below(&rng, sizeof name);
             for (size_t k = 0; k < n; k++)
                 name[k] = alphabet[prng_below(&rng, sizeof alphabet - 1)];
-            if (glob_match(texts[1], len, name, n) && !auth_allows(&c, g, name, n))
+            if (glob_match(texts[1], len, name, n) && auth_allows(&c, g, name, n) != some)
                 fail_msg("claim %s, pattern %.*s, rules %s %s, channel %.*s", texts[0], (int)len,
                          texts[1], texts[2], texts[3], (int)n, name);
         }
         grant_destroy(g);
     }
     assert_true(whole > 1000);
+    assert_true(empty > 1000);
 }
 
 /* Against every item of the claim, one by one. */

@@ -39,6 +39,11 @@ bool auth_allows(const struct config *c, const struct grant *g, const char *name
 bool auth_allows_all(const struct config *c, const struct grant *g, const char *pattern,
                      size_t len);
 
+/* Whether there can be a channel of this pattern that it may hear. May say yes where only a closer
+ * look would find that there is none. Allocates nothing. */
+bool auth_allows_some(const struct config *c, const struct grant *g, const char *pattern,
+                      size_t len);
+
 enum auth_verdict {
     AUTH_ALLOWED,
     AUTH_NEEDS_TOKEN, /* 401: a token might open it, and there is none */

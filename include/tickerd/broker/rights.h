@@ -54,6 +54,12 @@ static inline bool right_hears(const struct right *right, struct name *channel)
     return auth_allows_name(&r->memory, r->config, right->grant, channel);
 }
 
+/* Whether it may hear of what has no name any more and was a channel of this pattern. */
+static inline bool right_hears_some(const struct right *right, const struct name *pattern)
+{
+    return auth_allows_some(right->rights->config, right->grant, pattern->bytes, pattern->len);
+}
+
 /* Whether it has ended at this wall-clock time in microseconds. */
 bool right_is_over(const struct right *right, int64_t wall_us);
 
