@@ -8,6 +8,8 @@
 
 enum { ACCESS_PATH_MAX = 400, ACCESS_VALUE_MAX = 200 };
 
+static const char unreadable[] = "(unreadable)";
+
 struct access {
     uint64_t started_us;
     int status;
@@ -31,15 +33,39 @@ static const char *method_name(const struct httpreq *request)
     return "OTHER";
 }
 
+/* Cut off at the first of these characters. */
+static void cut_at(struct http_slice *s, const char *stops)
+{
+    size_t n = 0;
+    while (n < s->len && strchr(stops, s->p[n]) == NULL)
+        n++;
+    s->len = n;
+}
+
+/* The path alone. An absolute form may name a user and a password before it (RFC 9112 §3.2.2), and
+ * behind it may be a token. */
+static struct http_slice path_of(struct http_slice target)
+{
+    static const char mark[] = "://";
+    cut_at(&target, "?#");
+    struct http_slice path = target;
+    if (path.len == 0 || path.p[0] == '/' || path.p[0] == '*')
+        return path;
+    const char *host = memmem(path.p, path.len, mark, sizeof mark - 1);
+    if (host == NULL)
+        return (struct http_slice){unreadable, sizeof unreadable - 1};
+    path.p = host + sizeof mark - 1;
+    path.len -= (size_t)(path.p - target.p);
+    size_t whole = path.len;
+    cut_at(&path, "/");
+    return (struct http_slice){path.p + path.len, whole - path.len};
+}
+
 struct access *access_begin(const struct httpreq *request)
 {
-    struct http_slice path = {"(unreadable)", 12};
-    if (request != NULL) {
-        path = httpreq_target(request);
-        const char *query = memchr(path.p, '?', path.len);
-        if (query != NULL)
-            path.len = (size_t)(query - path.p);
-    }
+    struct http_slice path = {unreadable, sizeof unreadable - 1};
+    if (request != NULL)
+        path = path_of(httpreq_target(request));
     if (path.len > ACCESS_PATH_MAX)
         path.len = ACCESS_PATH_MAX;
     struct access *a = malloc(sizeof *a + path.len);

@@ -304,6 +304,27 @@ def test_a_value_is_no_header(launch, redis, lines):
     assert "192.0.2.1" not in tickerd.log()
 
 
+# target: what the access log calls its path
+SECRET_TARGETS = {
+    "http://user:secret@tickerd.test/one?token=secret": "/one",
+    "https://user:secret@tickerd.test/two?token=secret": "/two",
+    "HTTP://user:secret@tickerd.test": "",
+    "http://user:secret@tickerd.test?token=secret": "",
+    "http://tickerd.test?x=secret/y": "",
+    "redis://user:secret@tickerd.test/three?secret": "/three",
+    "/four#token=secret": "/four",
+    "/five?a=/secret": "/five",
+}
+
+
+@pytest.mark.parametrize("target", SECRET_TARGETS)
+def test_the_access_log_has_the_path_alone(launch, target):
+    tickerd = launch(sets={"log.access": True})
+    answer = tickerd.get(target)
+    tickerd.wait_log(rf"access: .* path={SECRET_TARGETS[target]} status={answer.status} ")
+    assert "secret" not in tickerd.log()
+
+
 # What is not public.
 
 SECRETS = ["secret", "sse:$reserved", "$reserved", "sse", "SSE:news", "ssenews", "other:news",

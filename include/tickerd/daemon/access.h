@@ -1,5 +1,6 @@
 /* The access log: one line per request when its connection ends. Never the query (it may hold a
- * token), never a header. Its fields are `name=value` with blanks between; what a client chose
+ * token), never what an absolute target names before its path (it may hold a password), never a
+ * header. Its fields are `name=value` with blanks between; what a client chose
  * cannot hold a blank, so nobody can write fields of his own. */
 #ifndef TICKERD_DAEMON_ACCESS_H
 #define TICKERD_DAEMON_ACCESS_H
