@@ -82,6 +82,7 @@ int main(int argc, char **argv)
     struct options o;
     struct buf text = BUF_INIT;
     int status = EXIT_SUCCESS;
+    server_hold_hangup();
     if (options_parse(&o, argc, argv, &text) != ERR_OK) {
         report(&text);
         status = EXIT_FAILURE;

@@ -38,6 +38,23 @@ struct server {
     bool draining, closed;
 };
 
+/* Block, or let through, these signals in this thread and those it makes. */
+static void mask(int how, const int *signals, size_t count)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    for (size_t i = 0; i < count; i++)
+        (void)sigaddset(&set, signals[i]);
+    (void)pthread_sigmask(how, &set, NULL);
+}
+
+static const int hangup_signal[] = {SIGHUP};
+
+void server_hold_hangup(void)
+{
+    mask(SIG_BLOCK, hangup_signal, 1);
+}
+
 /* ---- the end --------------------------------------------------------------------------------- */
 
 static void close_handles(struct server *s)
@@ -48,12 +65,8 @@ static void close_handles(struct server *s)
     reload_close(&s->reload);
     hub_close(s->hub);
     /* libuv gives signals back to the kernel's default, and that would end the save. */
-    sigset_t ends;
-    (void)sigemptyset(&ends);
-    (void)sigaddset(&ends, SIGTERM);
-    (void)sigaddset(&ends, SIGINT);
-    (void)sigaddset(&ends, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
+    mask(SIG_BLOCK, watched, sizeof watched / sizeof watched[0]);
     uv_close((uv_handle_t *)&s->term, NULL);
     uv_close((uv_handle_t *)&s->interrupt, NULL);
     uv_close((uv_handle_t *)&s->hangup, NULL);
@@ -226,6 +239,7 @@ static int make_all(struct server *s)
         watch_signal(s, &s->interrupt, on_end_signal, SIGINT) != ERR_OK ||
         watch_signal(s, &s->hangup, on_hangup, SIGHUP) != ERR_OK)
         return ERR_SYSTEM;
+    mask(SIG_UNBLOCK, hangup_signal, 1);
     (void)uv_timer_init(&s->loop, &s->ended); /* cannot fail */
     s->ended.data = s;
     return ERR_OK;

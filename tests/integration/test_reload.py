@@ -4,10 +4,13 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
-from harness import SANITIZER, check_gap, fd_count, numbers, poll_until, rss_kib, scaled, settle
+from harness import (BINARY, SANITIZER, check_gap, fd_count, numbers, poll_until, rss_kib, scaled,
+                     settle)
+from harness.proc import end, spawn
 
 BLOCK = "x" * 64_000
 
@@ -412,6 +415,41 @@ def test_term_while_a_file_is_read(reloadable):
         assert stream.wait_end() == "fin"
     assert tickerd.wait() == 0
     assert "reloaded" not in tickerd.log()
+
+
+def writer(fifo):
+    """Its end for writing, once somebody reads it."""
+    def attempt():
+        try:
+            return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "w")
+        except OSError:
+            return None
+    return poll_until(attempt, scaled(10), "the pipe is read")
+
+
+def test_hup_before_it_runs(server, tmp_path):
+    """While it reads its file, a pipe, for the first time: the signal waits, and then counts."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    process = spawn([BINARY, "--listen", "127.0.0.1:0", "--redis", server.url, "--config", fifo,
+                     "--set", "drain.timeout=100ms"], stderr=subprocess.PIPE)
+
+    def wait_line(part):
+        assert any(part in line for line in process.stderr), part
+
+    try:
+        with writer(fifo) as config:
+            process.send_signal(signal.SIGHUP)
+            config.write("{}")
+        wait_line(b" ready: ")
+        with writer(fifo) as config:
+            config.write('{"stream":{"retry":"9s"}}')
+        wait_line(b"reloaded: 1 key changed: stream.retry")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(scaled(10)) == 0
+    finally:
+        end(process)
+        process.stderr.close()
 
 
 def test_hup_while_draining(reloadable):

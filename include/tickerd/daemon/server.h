@@ -5,6 +5,10 @@
 #include "tickerd/daemon/settings.h"
 #include "tickerd/net/redis_tls.h"
 
+/* Let a HUP wait for server_run to handle it, instead of ending the process. For the beginning of
+ * main. */
+void server_hold_hangup(void);
+
 /* Run until a signal ends it. Returns the process' exit status. All is borrowed: the settings to
  * start with; `tls`, which is NULL unless config_uses_tls; and where a reload reads again. */
 int server_run(struct settings *settings, const struct redis_tls *tls,
