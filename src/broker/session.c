@@ -28,10 +28,14 @@ bool session_id_printable(const char *id, size_t len)
 void open_encode(struct buf *out, uint64_t retry_ms, enum resume_kind kind, const char *id,
                  size_t id_len)
 {
-    buf_printf(out, "retry: %llu\nevent: tickerd:open\ndata: {\"resume\":\"%s\"}\nid: ",
+    buf_printf(out, "retry: %llu\nevent: tickerd:open\ndata: {\"resume\":\"%s\"}\n",
                (unsigned long long)retry_ms, resume_text(kind));
-    buf_append(out, id, id_len);
-    buf_str(out, "\n\n");
+    if (id != NULL) {
+        buf_str(out, "id: ");
+        buf_append(out, id, id_len);
+        buf_byte(out, '\n');
+    }
+    buf_byte(out, '\n');
 }
 
 void session_enter(struct session *s, struct link *list, uint64_t now_us)
@@ -287,6 +291,12 @@ static int decide(struct session *s, bool may_wait, struct resume *out, uint64_t
     return ERR_OK;
 }
 
+/* Whether keep_position was what it got. */
+static bool turned_away(const struct session *s)
+{
+    return refused(s) || s->condemned;
+}
+
 static void put_unknown_gap(struct buf *out, const struct timeline *t, uint64_t to)
 {
     char id[EVENTID_LEN];
@@ -310,8 +320,13 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
     /* An id that is not known is repeated as well: the gap behind it brings the new one, and who is
      * cut off between the two will ask again. */
     bool echo = o->last_id != NULL && session_id_printable(o->last_id, o->last_id_len);
-    open_encode(&o->head, fanout_retry_ms(s->fanout, now_us), where->kind, echo ? o->last_id : id,
-                echo ? o->last_id_len : sizeof id);
+    uint32_t retry_ms = fanout_retry_ms(s->fanout, now_us);
+    if (echo)
+        open_encode(&o->head, retry_ms, where->kind, o->last_id, o->last_id_len);
+    else if (o->history > 0 && turned_away(s))
+        open_encode(&o->head, retry_ms, where->kind, NULL, 0);
+    else
+        open_encode(&o->head, retry_ms, where->kind, id, sizeof id);
     if (where->unknown) {
         put_unknown_gap(&o->head, line, where->position);
         metrics_add(s->fanout->metrics, METRIC_GAPS, 1);

@@ -142,7 +142,9 @@ static void come_back(struct exchange *x, const struct target *t, int status, co
     struct buf *out = &x->p->answer;
     struct http_slice id = client_position(x, t);
     char position[EVENTID_LEN];
-    if (id.p == NULL) {
+    if (id.p == NULL && (t == NULL || t->history > 0)) {
+        open_encode(out, retry_ms, RESUME_NEW, NULL, 0);
+    } else if (id.p == NULL) {
         struct eventid here = timeline_id(&f->replica.timeline, f->replica.head, 0);
         eventid_format(position, &here);
         open_encode(out, retry_ms, RESUME_NEW, position, sizeof position);

@@ -93,6 +93,30 @@ def test_a_refused_client_misses_nothing(launch, redis):
         assert again.gaps == []
 
 
+@pytest.mark.parametrize("history", ["all", "1"])
+def test_a_refused_client_still_gets_its_history(launch, redis, history):
+    """An id would overrule the history that it asks for when it comes back, so it is given none."""
+    tickerd = launch(sets={"limits.clients": 1})
+    target = f"/events/news?history={history}"
+    with tickerd.stream("/events/news") as first:
+        redis.publish("news", "1")
+        first.wait_data("1")
+        with tickerd.connect(target) as refused:
+            assert refused.wait_end() == "fin" and refused.parser.clean
+            assert [(e.type, e.id) for e in refused.events] == [("tickerd:open", "")]
+            assert refused.parser.reconnection_time >= 100
+    again = poll_until(lambda: unrefused(tickerd, target), scaled(5), "a place becomes free")
+    again.wait_data("1")
+    again.close()
+
+
+def unrefused(tickerd, target):
+    stream = tickerd.connect(target)
+    stream.wait_open()
+    stream.pump(0.2)
+    return stream if stream.ended is None else stream.close()
+
+
 def idle_share(pid, seconds=1.0):
     """The share of one CPU the process uses over a while."""
     before, started = cpu_seconds(pid), time.monotonic()

@@ -74,7 +74,7 @@ static void refused_clients_are_sent_away(void **state)
 {
     (void)state;
     struct world w;
-    struct world_client first, second, other;
+    struct world_client first, second, third, other;
     world_start(&w, NULL);
     world_connect(&w, 0, &other, "/events/a", NULL);
     world_settle(&w);
@@ -90,9 +90,16 @@ static void refused_clients_are_sent_away(void **state)
     world_connect(&w, 0, &second, "/events?pattern=*", NULL); /* the view has not been swept yet */
     assert_int_equal(second.session.state, SESSION_ENDED);
     world_expect(&second, "open new");
+    assert_int_equal(world_event(&second, 0)->last_event_id.len, EVENTID_LEN);
+    world_connect(&w, 0, &third, "/events?pattern=*&history=all", NULL);
+    assert_int_equal(third.session.state, SESSION_ENDED);
+    world_expect(&third, "open new");
+    assert_int_equal(world_event(&third, 0)->last_event_id.len,
+                     0); /* or history would be ignored */
     w.registry.merged -= UINT64_C(1) << 40;
     world_disconnect(&first);
     world_disconnect(&second);
+    world_disconnect(&third);
     world_tick(&w, 0);
     world_settle(&w);
     world_connect(&w, 0, &second, "/events?pattern=*&history=all", NULL);

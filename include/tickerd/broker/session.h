@@ -103,7 +103,8 @@ bool session_restrict(struct session *s);
 /* End at once: detach from everything and close the transport. */
 void session_end(struct session *s, bool abort);
 
-/* Append the stream's first block. `id` is text of one line. */
+/* Append the stream's first block. `id` is text of one line; NULL: none, for who is turned away and
+ * shall ask for his history again, which an id would overrule. */
 void open_encode(struct buf *out, uint64_t retry_ms, enum resume_kind kind, const char *id,
                  size_t id_len);
 
