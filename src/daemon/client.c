@@ -119,8 +119,8 @@ void client_subject(struct client *c, const char *sub, size_t len)
     c->sub_len = len;
 }
 
-static enum client_verdict enter(struct client *c, const struct config *config, uint64_t now_us,
-                                 uint64_t *wait_us)
+static enum client_verdict enter(struct client *c, const struct config *config, bool past,
+                                 uint64_t now_us, uint64_t *wait_us)
 {
     if (c->by_address != NULL)
         c->of_address =
@@ -132,7 +132,8 @@ static enum client_verdict enter(struct client *c, const struct config *config, 
             tally_enter(c->tally, c->by_subject, TALLY_STREAMS, config->limits.clients_per_subject);
     if (c->by_subject != NULL && !c->of_subject)
         return CLIENT_TOO_MANY_OF_SUBJECT;
-    if (config->limits.replay_per_minute == 0)
+    /* Who wants nothing old holds back nothing: many may wait for Redis' word at once. */
+    if (config->limits.replay_per_minute == 0 || !past)
         return CLIENT_WELCOME;
     c->payer = c->by_subject != NULL ? c->by_subject : c->by_address;
     if (c->payer == NULL)
@@ -155,8 +156,8 @@ static void leave(struct client *c)
     c->asking = c->of_address = c->of_subject = false;
 }
 
-enum client_verdict client_enter(struct client *c, const struct config *config, uint64_t now_us,
-                                 uint64_t *wait_us)
+enum client_verdict client_enter(struct client *c, const struct config *config, bool past,
+                                 uint64_t now_us, uint64_t *wait_us)
 {
     *wait_us = 0;
     if (c == NULL)
@@ -166,7 +167,7 @@ enum client_verdict client_enter(struct client *c, const struct config *config, 
         c->no_memory = c->by_subject == NULL;
     }
     enum client_verdict verdict =
-        c->no_memory ? CLIENT_NO_MEMORY : enter(c, config, now_us, wait_us);
+        c->no_memory ? CLIENT_NO_MEMORY : enter(c, config, past, now_us, wait_us);
     if (verdict != CLIENT_WELCOME)
         leave(c);
     return verdict;

@@ -12,11 +12,19 @@
 
 /* ---- resources ------------------------------------------------------------------------------- */
 
+/* Whether events from before now are asked for. */
+static bool asks_for_past(const struct exchange *x, const struct target *t)
+{
+    return t->history > 0 || t->last_event_id_len > 0 ||
+           httpreq_header(x->request, HTTPREQ_LAST_EVENT_ID).len > 0;
+}
+
 /* Whether limits per address and subject let it in; if not, that has been said. */
 static bool within_limits(struct exchange *x, const struct target *t)
 {
     uint64_t wait_us;
-    switch (client_enter(http1_user(x->conn), x->p->config, clock_mono_us(), &wait_us)) {
+    switch (client_enter(http1_user(x->conn), x->p->config, asks_for_past(x, t), clock_mono_us(),
+                         &wait_us)) {
     case CLIENT_WELCOME:
         return true;
     case CLIENT_TOO_MANY_OF_ADDRESS:

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -327,6 +328,19 @@ def test_live_streams_cost_no_budget(launch, redis):
         stream.wait_messages(50)
         with tickerd.stream("/events/news") as another:
             assert settle(another, redis, "news") == []
+
+
+def test_who_wants_no_history_needs_no_budget(launch, redis):
+    """A crowd behind one address, that comes at once and waits for its channels together."""
+    tickerd = launch(sets={"limits.replay_per_minute": 1_000_000})
+    os.kill(tickerd.pid, signal.SIGSTOP)
+    crowd = [tickerd.connect(f"/events/c{n}") for n in range(60)]
+    os.kill(tickerd.pid, signal.SIGCONT)
+    for n, stream in enumerate(crowd):
+        stream.wait_open()
+        redis.publish(f"c{n}", "hello")
+        stream.wait_data("hello")
+        stream.close()
 
 
 # Peers that vanish.

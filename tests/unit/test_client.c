@@ -63,7 +63,7 @@ static void ask(struct place *p, struct client *c, const char *headers)
 static enum client_verdict enter(struct place *p, struct client *c)
 {
     uint64_t wait;
-    return client_enter(c, p->config, now, &wait);
+    return client_enter(c, p->config, true, now, &wait);
 }
 
 static struct client *open_one(struct place *p, const char *peer, const char *headers,
@@ -99,7 +99,7 @@ static void test_wanted(void **state)
     uint64_t wait;
     struct config *c = build_ok(NULL, NULL, keys[5]);
     assert_true(client_asks(NULL, c, NULL));
-    assert_int_equal(client_enter(NULL, c, now, &wait), CLIENT_WELCOME);
+    assert_int_equal(client_enter(NULL, c, true, now, &wait), CLIENT_WELCOME);
     client_status(NULL, 200);
     client_subject(NULL, "x", 1);
     client_replayed(NULL, c, 1, now);
@@ -154,6 +154,33 @@ static void test_who_pays(void **state)
     assert_int_equal(tally_count(p.tally), 2); /* alice and the address are in debt */
     a = open_one(&p, "192.0.2.9", "", NULL, CLIENT_WELCOME);
     client_destroy(a, NULL, later);
+    end(&p);
+}
+
+/* A crowd that waits for its views holds back nothing, nor does a budget that is spent keep out who
+ * wants none of it. */
+static void test_who_wants_nothing_old_pays_nothing(void **state)
+{
+    (void)state;
+    const char *settings[] = {"limits.replay_per_minute=1000", NULL};
+    struct place p;
+    struct client *crowd[40];
+    uint64_t wait;
+    begin(&p, settings);
+    struct client *payer = open_one(&p, "192.0.2.1", "", NULL, CLIENT_WELCOME);
+    for (size_t i = 0; i < 40; i++) {
+        crowd[i] = come(&p, "192.0.2.1");
+        ask(&p, crowd[i], "");
+        assert_int_equal(client_enter(crowd[i], p.config, false, now, &wait), CLIENT_WELCOME);
+        client_replayed(crowd[i], p.config, 1, now);
+        client_caught_up(crowd[i]);
+        if (i == 20)
+            client_replayed(payer, p.config, 1001, now);
+    }
+    leave(open_one(&p, "192.0.2.1", "", NULL, CLIENT_REPLAYED_TOO_MUCH));
+    leave(payer);
+    for (size_t i = 0; i < 40; i++)
+        client_destroy(crowd[i], NULL, now + 2ULL * 60 * US_PER_S);
     end(&p);
 }
 
@@ -237,9 +264,13 @@ int main(void)
 {
     now = clock_mono_us();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wanted),     cmocka_unit_test(test_subjects),
-        cmocka_unit_test(test_who_pays),   cmocka_unit_test(test_waiting_for_requests),
-        cmocka_unit_test(test_unix_peers), cmocka_unit_test(test_access_values),
+        cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_subjects),
+        cmocka_unit_test(test_who_pays),
+        cmocka_unit_test(test_who_wants_nothing_old_pays_nothing),
+        cmocka_unit_test(test_waiting_for_requests),
+        cmocka_unit_test(test_unix_peers),
+        cmocka_unit_test(test_access_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,12 +41,12 @@ enum client_verdict {
     CLIENT_NO_MEMORY,
 };
 
-/* May it open a stream? If so, that is counted until client_destroy. Of its subject, if it has one
- * (client_subject), the budget of bytes is taken, else of its address: people behind one address
- * do not pay for each other where they can be told apart. Peers of unix sockets that bring no
- * forwarded address are not limited. */
-enum client_verdict client_enter(struct client *c, const struct config *config, uint64_t now_us,
-                                 uint64_t *wait_us);
+/* May it open a stream? If so, that is counted until client_destroy. If it asks for the `past`, for
+ * events from before now, the budget of bytes is that of its subject, if it has one
+ * (client_subject), else of its address: people behind one address do not pay for each other where
+ * they can be told apart. Peers of unix sockets that bring no forwarded address are not limited. */
+enum client_verdict client_enter(struct client *c, const struct config *config, bool past,
+                                 uint64_t now_us, uint64_t *wait_us);
 
 /* Its stream was sent so many bytes before it had caught up; it has caught up. */
 void client_replayed(struct client *c, const struct config *config, size_t bytes, uint64_t now_us);
