@@ -251,6 +251,9 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
 
 void public_reload(struct public *p, const struct settings *settings)
 {
+    uint64_t patience = settings->config->limits.write_timeout_ms;
+    if (patience != p->config->limits.write_timeout_ms)
+        http1_set_patience(&p->http, patience);
     p->config = settings->config;
     p->keys = settings->keys;
     http1_set_limits(&p->http, p->config->limits.request_bytes,

@@ -139,6 +139,7 @@ static void on_hangup(uv_signal_t *handle, int signum)
         reload_request(&s->reload);
 }
 
+/* For connections that come from now on; the workers see to those that are there. */
 static void set_patience(const struct server *s, const struct config *c)
 {
     for (size_t at = 0; at < s->config->listen.count * s->worker_count; at++)

@@ -8,6 +8,7 @@
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
+#include "tickerd/net/listener.h"
 #include "tickerd/wire/proxyhdr.h"
 
 enum {
@@ -302,6 +303,15 @@ void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_ti
 {
     h->request_bytes = request_bytes;
     h->request_timeout_us = request_timeout_us;
+}
+
+void http1_set_patience(struct http1 *h, uint64_t ms)
+{
+    struct link *lists[] = {&h->reading, &h->streaming};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        list_each(lists[i], it)
+            listener_set_patience(container_of(it, struct conn, link)->fd, ms);
+    }
 }
 
 void http1_close(struct http1 *h)

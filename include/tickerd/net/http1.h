@@ -65,6 +65,10 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
 /* Change the limits, for requests that begin from now on and the time of all. */
 void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_timeout_us);
 
+/* What listener_set_patience set on the socket that they came by, for connections that are there
+ * already. One system call for each. */
+void http1_set_patience(struct http1 *h, uint64_t ms);
+
 /* Close every connection at once; their memory is freed by the loop. */
 void http1_close(struct http1 *h);
 

@@ -23,9 +23,10 @@ int listener_open_beside(int first, const struct addr *a, struct buf *why);
 /* Remove the file of a unix socket; nothing for TCP. */
 void listener_unlink(const struct addr *a);
 
-/* Let connections that are accepted from now on end when their peer has acknowledged nothing, or
- * has had no room for more, for so long (TCP_USER_TIMEOUT): who vanishes without a FIN would
- * otherwise be kept for a quarter of an hour. Nothing for unix sockets. */
+/* Let a connection, or those that are accepted from now on from a listening socket, end when the
+ * peer has acknowledged nothing, or has had no room for more, for so long (TCP_USER_TIMEOUT): who
+ * vanishes without a FIN would otherwise be kept for a quarter of an hour. Nothing for unix
+ * sockets. */
 void listener_set_patience(int fd, uint64_t ms);
 
 struct listener;
