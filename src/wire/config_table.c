@@ -231,7 +231,8 @@ static const struct config_key keys[] = {
     {.name = "limits.clients_per_ip", .type = CONFIG_UINT, .offset = AT(limits.clients_per_ip),
      .max = CLIENTS_MAX, .initial = "0",
      .help = "Streams at a time from one client address (of IPv6: one /64); 0 means no limit. "
-             "Behind a reverse proxy it needs proxy.trusted."},
+             "Behind a reverse proxy it needs proxy.trusted. Streams that were opened while no "
+             "limit per address or subject was set do not count."},
     {.name = "limits.clients_per_subject", .type = CONFIG_UINT,
      .offset = AT(limits.clients_per_subject), .max = CLIENTS_MAX, .initial = "0",
      .help = "Streams at a time with tokens of one subject (sub); 0 means no limit."},
