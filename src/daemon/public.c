@@ -183,8 +183,12 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
     struct target_rules rules = {.topics_max = c->limits.channels_per_client,
                                  .token_param = c->auth.mode == AUTH_OFF ? NULL : c->auth.query};
     struct http_slice text = httpreq_target(request);
-    if (target_parse(&t, text.p, text.len, &rules, &why) != ERR_OK) {
-        answer_error(&x, why.status, why.code, why.message, "");
+    int err = target_parse(&t, text.p, text.len, &rules, &why);
+    if (err != ERR_OK) {
+        if (err == ERR_NOMEM)
+            answer_no_memory(&x, NULL);
+        else
+            answer_error(&x, why.status, why.code, why.message, "");
         return;
     }
     x.token_in_url = t.token_len > 0;
@@ -201,8 +205,11 @@ static void on_bad_request(void *ctx, struct conn *conn, const struct httpreq_er
                          .wants_stream = httpreq_accepts_stream(partial)};
     if (!note_request(&x))
         return;
-    answer_error(&x, error->status, error->code, error->message,
-                 error->status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "");
+    if (error->status == 503) /* the only one that is not the client's doing */
+        answer_no_memory(&x, NULL);
+    else
+        answer_error(&x, error->status, error->code, error->message,
+                     error->status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "");
 }
 
 static void on_replay(void *ctx, struct conn *conn, size_t bytes)
