@@ -209,9 +209,10 @@ class Judge:
     """One client's history, across its connections. The reader calls opened(), block by block, and
     message(); it may itself count a message that is just the `expect`ed one (see client.py)."""
 
-    def __init__(self, checker, name, channels):
+    def __init__(self, checker, name, channels, history=False):
         self.checker = checker
         self.name = name
+        self.history = history  # it asks for some when it has no id
         self.nameless = False  # it is not known yet which instance this connection is to
         self.went_back = None  # the failure it is if that is no other one
         self.states = {c: ChannelState(c) for c in channels}
@@ -320,8 +321,11 @@ class Judge:
         if resume == "continued" and block.id != self.sent_id:
             self.fail(None, f"tickerd:open continues {block.id!r}, not {self.sent_id!r}")
         self.went_back = None
+        if block.id is None and resume == "new" and self.history:
+            self.is_open = False  # turned away; it will ask for its history again
+            return
         self.nameless = block.id == self.sent_id and self.checker.rules.instances
-        if block.id != self.sent_id:
+        if block.id != self.sent_id or block.id is None:
             self._position(block.id)
         elif EVENT_ID(block.id):
             sent = EVENT_ID(block.id)

@@ -130,7 +130,7 @@ class Round:
             self.loop, self.checker, self.world.redis,
             self.profile.traffic(rng, settings.scale), rng.random(), MESSAGE_BYTES)
         for kind in self.profile.clients(rng, settings.clients):
-            judge = Judge(self.checker, kind.name, kind.channels)
+            judge = Judge(self.checker, kind.name, kind.channels, kind.history is not None)
             self.clients.append(Client(self.loop, judge, kind, rng.random(), self._route(),
                                        self.stats))
         self.faults = Faults(self.loop, self.world, self.checker, self.profile, rng.random(),

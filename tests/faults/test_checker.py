@@ -96,6 +96,20 @@ def test_a_resume(story):
     assert story.see(b"a", 1, 2).connect().see(b"a", 3).see(b"b", 1).complaints == []
 
 
+def turned_away(history=True):
+    """A client without an id that is sent away, and given none."""
+    story = Story().published(3)
+    story.judge.history = history
+    story.judge.connect()
+    story.broker("tickerd:open", {"resume": "new"}, None)
+    return story
+
+
+def test_turned_away_without_an_id():
+    story = turned_away().published(9).connect().published(12)
+    assert story.see(b"a", 8, 9, 10).see(b"b", 10).complaints == []
+
+
 def test_a_loss_that_is_announced():
     story = ordinary().break_redis().gap("upstream")
     assert story.see(b"a", 7, 8).see(b"b", 4).complaints == []
@@ -388,6 +402,14 @@ def test_a_message_before_the_open():
     story = Story().published(5)
     story.judge.connect()
     refused(story.see(b"a", 5), "before tickerd:open")
+
+
+def test_a_message_for_who_is_turned_away():
+    refused(turned_away().see(b"a", 4), "before tickerd:open")
+
+
+def test_no_id_for_who_wants_no_history():
+    refused(turned_away(history=False), "no id of the broker's own")
 
 
 def test_an_unknown_event_of_the_broker():

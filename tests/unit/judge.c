@@ -183,7 +183,7 @@ void judge_connect(struct judge *j, struct judge_client *c, size_t run)
     c->run = run;
     c->position = c->connected_once && !foreign ? c->id_position : 0;
     c->resuming = c->connected_once;
-    c->may_be_unknown = false;
+    c->may_be_unknown = c->turned_away = false;
     c->exact = foreign && own && id.fp != 0 && c->id_message != SIZE_MAX;
     c->after = c->id_message;
     uint64_t same = c->id_message == SIZE_MAX ? 0 : j->runs[run].keys[c->id_message];
@@ -221,6 +221,9 @@ static void read_open(struct judge *j, struct judge_client *c, const struct sse_
 {
     uint64_t key = key_of(line, m->last_event_id.p, m->last_event_id.len);
     tell(c, "   open %s at %s\n", m->data.p, m->last_event_id.p);
+    c->turned_away = !c->resuming && c->history && m->last_event_id.len == 0;
+    if (c->turned_away && strstr(m->data.p, "\"new\"") != NULL)
+        return;
     if (!c->resuming) {
         first_open_event(j, c, m, key, now);
         remember(c, m->last_event_id.p, key, SIZE_MAX);
@@ -358,6 +361,8 @@ void judge_read(struct judge *j, struct judge_client *c, const struct sse_decode
         bool open = strcmp(m->type.p, "tickerd:open") == 0;
         if (open != (c->read == 0))
             blame(j, "tickerd:open is event %zu", c->read);
+        if (!open && c->turned_away)
+            blame(j, "event %zu for who was turned away", c->read);
         if (open)
             read_open(j, c, m, line, now);
         else if (strcmp(m->type.p, "tickerd:gap") == 0)

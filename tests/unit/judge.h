@@ -76,6 +76,7 @@ struct judge_client {
     uint64_t position;   /* key of the last event or gap; 0: not known yet */
     bool resuming;       /* the next event is the open event of a resume */
     bool may_be_unknown; /* the next event may be a gap unknown-id */
+    bool turned_away;    /* before it had an id, so that it will ask for its history again */
     bool exact;          /* resumed on another instance after an event's own id */
     size_t after;        /* which is that of this message */
     size_t read;         /* messages of its decoder */
