@@ -10,6 +10,7 @@ struct upsub {
     bool pattern;
     bool acked;
     bool ending; /* unsubscribed, and the source has not confirmed yet */
+    bool torn;   /* the same, but wanted again: subscribed behind that */
     uint32_t users;
     uint64_t since;     /* position of the acknowledgement */
     uint64_t held;      /* the same in an earlier run; 0: none */
@@ -199,6 +200,7 @@ int upstream_want(struct upstream *u, bool pattern, const char *topic, size_t le
         if (u->source->ops->subscribe(u->source, kind_of(s), s->wire, s->wire_len) != ERR_OK)
             return ERR_NOMEM;
         s->ending = false;
+        s->torn = true;
         list_remove(&s->linger);
     } else if (!list_empty(&s->linger)) {
         list_remove(&s->linger);
@@ -218,10 +220,17 @@ static void leave_lingering(struct upstream *u, struct upsub *s, uint64_t now_us
         end(u, container_of(list_first(&u->lingering), struct upsub, linger));
 }
 
+/* Whether all that is published there comes here. One that has been given up may have ended at the
+ * source already, while what is on its way still counts. */
+static bool is_whole(const struct upsub *s)
+{
+    return s->acked && !s->ending && !s->torn;
+}
+
 static void visit(const struct upsub *s, upstream_visit *each, void *ctx)
 {
     struct upstream_held held = {.topic = {s->pattern, s->topic, s->len},
-                                 .since = s->acked ? s->since : 0};
+                                 .since = is_whole(s) ? s->since : 0};
     each(ctx, &held);
 }
 
@@ -282,22 +291,31 @@ void upstream_tick(struct upstream *u, uint64_t now_us)
     }
 }
 
-/* The acknowledged pattern subscription that covers a name and was acknowledged first. */
-static const struct upsub *oldest_pattern(const struct upstream *u, const char *name, size_t len)
+static bool is_acked(const struct upsub *s)
+{
+    return s->acked;
+}
+
+typedef bool counts_fn(const struct upsub *s);
+
+/* Of the pattern subscriptions that cover a name and count, the one acknowledged first. */
+static const struct upsub *oldest_pattern(const struct upstream *u, const char *name, size_t len,
+                                          counts_fn *counts)
 {
     const struct upsub *oldest = NULL;
     for (size_t n = 0; n <= len && n <= TOPIC_MAX; n++) {
         const struct upsub *s = u->lengths[n] == 0 ? NULL : strmap_get(&u->patterns, name, n);
-        if (s != NULL && s->acked && (oldest == NULL || s->since < oldest->since))
+        if (s != NULL && counts(s) && (oldest == NULL || s->since < oldest->since))
             oldest = s;
     }
     return oldest;
 }
 
-static const struct upsub *exact(const struct upstream *u, const char *name, size_t len)
+static const struct upsub *exact(const struct upstream *u, const char *name, size_t len,
+                                 counts_fn *counts)
 {
     const struct upsub *s = strmap_get(&u->channels, name, len);
-    return s != NULL && s->acked ? s : NULL;
+    return s != NULL && counts(s) ? s : NULL;
 }
 
 const char *upstream_accept(const struct upstream *u, const char *pattern, size_t pattern_len,
@@ -310,9 +328,9 @@ const char *upstream_accept(const struct upstream *u, const char *pattern, size_
     *name_len = len;
     if (u->mode == REDIS_MODE_ALL)
         return name;
-    const struct upsub *counts = exact(u, name, len);
+    const struct upsub *counts = exact(u, name, len, is_acked);
     if (counts == NULL)
-        counts = oldest_pattern(u, name, len);
+        counts = oldest_pattern(u, name, len, is_acked);
     const struct upsub *came = pattern == NULL ? strmap_get(&u->channels, name, len)
                                                : strmap_get(&u->wire, pattern, pattern_len);
     return came != NULL && came == counts ? name : NULL;
@@ -344,6 +362,7 @@ bool upstream_acked(struct upstream *u, enum source_sub kind, const char *name, 
     if (s == NULL)
         return false;
     s->acked = on;
+    s->torn = s->torn && on;
     s->since = u->resumed && s->held > 0 ? s->held : now;
     *topic = (struct upstream_topic){s->pattern, s->topic, s->len};
     return true;
@@ -364,7 +383,7 @@ static void forget_acks(struct strmap *map)
     size_t pos = 0;
     struct upsub *s;
     while ((s = strmap_next(map, &pos)) != NULL)
-        s->acked = false;
+        s->acked = s->torn = false;
 }
 
 void upstream_down(struct upstream *u)
@@ -381,22 +400,22 @@ void upstream_down(struct upstream *u)
 
 bool upstream_covers(const struct upstream *u, const char *name, size_t len)
 {
-    return exact(u, name, len) != NULL || oldest_pattern(u, name, len) != NULL;
+    return exact(u, name, len, is_whole) != NULL || oldest_pattern(u, name, len, is_whole) != NULL;
 }
 
 bool upstream_covers_pattern(const struct upstream *u, const char *pattern, size_t len)
 {
     char head[TOPIC_MAX];
     size_t head_len = glob_head(pattern, len, head, NULL);
-    return oldest_pattern(u, head, head_len) != NULL;
+    return oldest_pattern(u, head, head_len, is_whole) != NULL;
 }
 
 uint64_t upstream_since(const struct upstream *u, bool pattern, const char *topic, size_t len)
 {
     char head[TOPIC_MAX];
-    const struct upsub *s = pattern ? NULL : exact(u, topic, len);
+    const struct upsub *s = pattern ? NULL : exact(u, topic, len, is_whole);
     topic = subject(pattern, topic, &len, head);
-    const struct upsub *p = oldest_pattern(u, topic, len);
+    const struct upsub *p = oldest_pattern(u, topic, len, is_whole);
     if (s == NULL || (p != NULL && p->since < s->since))
         s = p;
     return s == NULL ? 0 : s->since;

@@ -95,14 +95,15 @@ void upstream_reap(struct upstream *u, const struct upstream_topic *topic);
 /* The connection is gone: nothing is acknowledged any more. */
 void upstream_down(struct upstream *u);
 
-/* Whether every message on this channel reaches us: an acknowledged subscription covers it. */
+/* Whether every message on this channel reaches us: it is covered by a subscription that has been
+ * acknowledged and not given up since, not even to be wanted again. */
 bool upstream_covers(const struct upstream *u, const char *name, size_t len);
 
 /* Whether every channel with this pattern's literal head is covered. */
 bool upstream_covers_pattern(const struct upstream *u, const char *pattern, size_t len);
 
-/* The position since which an acknowledged subscription covers the channel, or every channel with
- * the pattern's literal head; 0: not covered. */
+/* The position since which the channel, or every channel with the pattern's literal head, is
+ * covered in that sense; 0: it is not. */
 uint64_t upstream_since(const struct upstream *u, bool pattern, const char *topic, size_t len);
 
 #endif
