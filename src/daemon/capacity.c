@@ -69,9 +69,13 @@ void capacity_set_clients(struct capacity *c, uint32_t clients)
 
 bool capacity_enter(_Atomic size_t *count, size_t max)
 {
-    if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < max)
-        return true;
-    capacity_leave(count);
+    /* Never more than max, not even for a moment: another thread would find no room then. */
+    size_t n = atomic_load_explicit(count, memory_order_relaxed);
+    while (n < max) {
+        if (atomic_compare_exchange_weak_explicit(count, &n, n + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
     return false;
 }
 

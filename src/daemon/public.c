@@ -283,13 +283,13 @@ void public_finish(struct public *p)
 static bool find_place(struct public *p)
 {
     struct capacity *cap = p->capacity;
-    if (capacity_enter(&cap->connections, cap->max_connections))
-        return true;
-    if (!http1_shed(&p->http))
-        return false;
-    metrics_add(p->metrics, METRIC_SHED, 1);
-    capacity_tell_shed(cap, clock_mono_us());
-    return capacity_enter(&cap->connections, cap->max_connections);
+    while (!capacity_enter(&cap->connections, cap->max_connections)) {
+        if (!http1_shed(&p->http))
+            return false;
+        metrics_add(p->metrics, METRIC_SHED, 1);
+        capacity_tell_shed(cap, clock_mono_us()); /* another worker may take the place: again */
+    }
+    return true;
 }
 
 void public_accept(void *ctx, int fd, const struct netaddr *peer)
