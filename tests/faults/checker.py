@@ -511,7 +511,8 @@ class Judge:
         elif hole:
             self.checker.lost += number - first
         if st.claims:
-            self._claims(st, hole or st.last is None)
+            # Behind a position that went back, what the client has seen may be lost again, and told.
+            self._claims(st, hole or st.last is None or number > st.at + 1)
         st.last = st.at = number
 
     # The end.

@@ -204,6 +204,28 @@ def test_an_unknown_publishers_id_repeats_what_is_kept():
     assert story.see(b"a", 2, 3, 4).see(b"b", 2, 3).complaints == []
 
 
+def went_back():
+    """A client that had seen a1 to a3 and b1 to b3 is taken back to the beginning, its id being
+    unknown; what was kept there has left the history by now."""
+    story = ordinary(evicted=True)
+    story.judge.position(b"p:61:9")
+    story.connect("gap")
+    start = story.clock
+    story.broker("tickerd:gap", {"channel": None, "reason": "unknown-id", "from": None,
+                                 "to": story.id(start, fp=0).decode()}, story.id(start, fp=0))
+    return story.gap("evicted", "a", begin=start, to=start + 2, at=start)
+
+
+@pytest.mark.parametrize("numbers", [(4, 5), (3, 4), (2, 4)])
+def test_what_was_seen_may_be_evicted_behind_an_unknown_id(numbers):
+    assert went_back().see(b"a", *numbers).complaints == []
+
+
+def test_evicted_behind_an_unknown_id_though_nothing_is_missing():
+    story = went_back().see(b"a", 1, 2, 3).gap("evicted", "a")
+    refused(story.see(b"a", 4), "though nothing is missing")
+
+
 def test_evictions_that_merge_name_no_channel():
     assert ordinary(evicted=True).gap("evicted").see(b"a", 4).see(b"b", 9).complaints == []
 
