@@ -7,7 +7,6 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
-#include "tickerd/broker/registry.h"
 #include "tickerd/net/redis.h"
 
 enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS, COMPLAIN_US = 10 * US_PER_S };
@@ -21,6 +20,7 @@ struct hub {
     const struct redis_tls *tls; /* NULL: config_uses_tls says no */
     struct registry registry;
     struct source *source;
+    struct desk desk;
     uv_timer_t tick;
     struct metrics metrics;
     struct hub_worker *workers;
@@ -325,7 +325,8 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     struct hubclock clock;
     hubclock_init(&clock, clock_mono_us(), clock_wall_us(), random_tag());
     /* At start-up nothing is undone: the caller ends the process. */
-    if (h->source == NULL || make_workers(h, loop) != ERR_OK ||
+    if (h->source == NULL || desk_init(&h->desk, loop, h) != ERR_OK ||
+        make_workers(h, loop) != ERR_OK ||
         registry_init(&h->registry, config, workers, h->source, &clock, &h->metrics, stats) !=
             ERR_OK ||
         want_control(h) != ERR_OK)
@@ -353,6 +354,16 @@ struct inbox *hub_inbox(struct hub *h, uint32_t w)
 const _Atomic uint64_t *hub_clock(const struct hub *h)
 {
     return &h->clock;
+}
+
+struct desk *hub_desk(struct hub *h)
+{
+    return &h->desk;
+}
+
+struct registry *hub_registry(struct hub *h)
+{
+    return &h->registry;
 }
 
 struct metrics *hub_metrics(struct hub *h)
@@ -414,6 +425,7 @@ int hub_start(struct hub *h)
 void hub_close(struct hub *h)
 {
     h->source->ops->close(h->source);
+    desk_close(&h->desk);
     uv_close((uv_handle_t *)&h->tick, NULL);
     for (uint32_t w = 0; w < h->worker_count; w++)
         inbox_close(&h->workers[w].requests);
@@ -423,6 +435,7 @@ void hub_destroy(struct hub *h)
 {
     if (h == NULL)
         return;
+    desk_finish(&h->desk);
     registry_finish(&h->registry);
     for (uint32_t w = 0; w < h->worker_count; w++)
         inbox_finish(&h->workers[w].requests);

@@ -14,12 +14,14 @@ struct option_row {
     const char *help;
 };
 
-enum { ROW_CONFIG, ROW_LISTEN, ROW_REDIS, ROW_WORKERS, ROW_SET, ROW_COUNT = 9 };
+enum { ROW_CONFIG, ROW_LISTEN, ROW_ADMIN, ROW_REDIS, ROW_WORKERS, ROW_SET, ROW_COUNT = 10 };
 
 static const struct option_row rows[ROW_COUNT] = {
     [ROW_CONFIG] = {"--config", "FILE", NULL, OPTIONS_RUN, "Read this JSON file"},
     [ROW_LISTEN] = {"--listen", "ADDR", "listen", OPTIONS_RUN,
                     "Listen here: host:port, [v6]:port or unix:/path; may be repeated"},
+    [ROW_ADMIN] = {"--admin", "ADDR", "admin", OPTIONS_RUN,
+                   "Serve dashboard, metrics and orders here; null: nowhere"},
     [ROW_REDIS] = {"--redis", "URL", "redis.url", OPTIONS_RUN,
                    "Use this Redis; a password belongs in TICKERD_REDIS_URL or the file"},
     [ROW_WORKERS] = {"--workers", "N", "workers", OPTIONS_RUN,

@@ -10,8 +10,6 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
-#include "tickerd/broker/fanout.h"
-#include "tickerd/daemon/public.h"
 #include "tickerd/net/listener.h"
 
 enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
@@ -26,6 +24,7 @@ struct worker {
     pthread_t thread;
     bool started;
     struct inbox inbox;
+    struct desk desk;
     uv_async_t orders;
     uv_timer_t tick;
     struct fanout fanout;
@@ -157,6 +156,7 @@ static void stop_loop(struct worker *w)
         listener_close(w->listeners[i]);
     }
     public_close(&w->public);
+    desk_close(&w->desk);
     inbox_close(&w->inbox);
     uv_close((uv_handle_t *)&w->orders, NULL);
     uv_close((uv_handle_t *)&w->tick, NULL);
@@ -257,6 +257,8 @@ static int start_all(struct worker *w)
         seed = clock_mono_us(); /* spreads retries well enough */
     int err = start_loop(w);
     if (err == ERR_OK)
+        err = desk_init(&w->desk, &w->loop, w);
+    if (err == ERR_OK)
         err = inbox_init(&w->inbox, &w->loop, on_inbox, w);
     if (err == ERR_OK)
         err = fanout_init(&w->fanout, w->settings->config, o->stats, &w->metrics, &replica_events,
@@ -284,6 +286,21 @@ struct worker *worker_create(const struct worker_options *options)
 struct inbox *worker_inbox(struct worker *w)
 {
     return &w->inbox;
+}
+
+struct desk *worker_desk(struct worker *w)
+{
+    return &w->desk;
+}
+
+struct fanout *worker_fanout(struct worker *w)
+{
+    return &w->fanout;
+}
+
+struct public *worker_public(struct worker *w)
+{
+    return &w->public;
 }
 
 struct metrics *worker_metrics(struct worker *w)
@@ -364,6 +381,7 @@ void worker_destroy(struct worker *w)
     fanout_finish(&w->fanout);
     public_finish(&w->public);
     inbox_finish(&w->inbox);
+    desk_finish(&w->desk);
     (void)uv_loop_close(&w->loop);
     settings_unref(w->settings);
     settings_unref(atomic_load(&w->coming));

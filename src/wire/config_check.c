@@ -12,6 +12,14 @@ bool config_check_listen(const char *text, const char **why)
     return addr_parse(&a, text, why) == 0;
 }
 
+bool config_check_admin_host(const char *text, const char **why)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-._";
+    size_t len = strlen(text);
+    *why = "lower case, without scheme and port";
+    return len > 0 && len <= ADDR_HOST_MAX && strspn(text, allowed) == len;
+}
+
 bool config_check_redis_url(const char *text, const char **why)
 {
     struct redis_url url;
@@ -290,6 +298,32 @@ static void check_listen(struct config_build *b)
     }
 }
 
+/* Port 0 is another one each time. */
+static bool takes_address(const char *a, const char *b)
+{
+    const char *why;
+    struct addr x;
+    return same_addr(a, b) && addr_parse(&x, a, &why) == 0 && (x.is_unix || x.port != 0);
+}
+
+static void check_admin(struct config_build *b)
+{
+    static const char *const names[] = {"admin", "listen"};
+    const struct config *c = b->config;
+    const struct config_origin *at = blame(b, names, 2);
+    for (size_t i = 0; at != NULL && c->admin != NULL && i < c->listen.count; i++) {
+        if (!takes_address(c->admin, c->listen.items[i]))
+            continue;
+        struct buf text = BUF_INIT;
+        config_quote(&text, c->admin);
+        config_error_origin(b, at, names[0],
+                            "expected an address that is not in listen, found %s: choose another "
+                            "one, or set admin to null",
+                            buf_cstr(&text));
+        buf_finish(&text);
+    }
+}
+
 /* What stands at a key of redis.tls, in the order of the table. */
 static void check_tls(struct config_build *b)
 {
@@ -378,6 +412,7 @@ void config_cross_check(struct config_build *b)
     check_tls(b);
     check_sentinels(b);
     check_listen(b);
+    check_admin(b);
     check_window(b);
     check_cors(b);
     check_control(b);

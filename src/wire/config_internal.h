@@ -138,6 +138,7 @@ void config_walk(struct config_build *b, const struct config_table *t, void *bas
 
 /* config_check.c */
 bool config_check_listen(const char *text, const char **why);
+bool config_check_admin_host(const char *text, const char **why);
 bool config_check_redis_url(const char *text, const char **why);
 bool config_check_sentinel(const char *text, const char **why);
 bool config_check_node(const char *text, const char **why);

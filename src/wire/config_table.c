@@ -15,7 +15,7 @@
 #define IN_KEY(field) offsetof(struct auth_key, field)
 
 enum { PREFIX_MAX = 200, MATCH_MAX = 255, URL_MAX = 4096, ORIGIN_LIST_MAX = 1000, LISTEN_MAX = 64 };
-enum { FILE_NAME_MAX = 4095 };
+enum { FILE_NAME_MAX = 4095, ADMIN_HOSTS_MAX = 100 };
 enum { STATE_PATH_MAX = 4000, CLAIM_MAX = 255, TRUSTED_MAX = 1000 };
 enum { SENTINELS_MAX = 64, NODES_MAX = 256, MASTER_MAX = 255 };
 enum { AUTH_KEYS_MAX = 64, ENV_NAME_MAX = 255, KID_MAX = 255 };
@@ -113,6 +113,24 @@ static const struct config_key keys[] = {
      .what = "an address such as \"127.0.0.1:8090\", \"[::1]:8090\" or \"unix:/run/tickerd.sock\"",
      .fixed = true,
      .help = "The addresses of the public listener."},
+    {.name = "admin", .type = CONFIG_STRING, .offset = AT(admin), .optional = true,
+     .max = ADDR_HOST_MAX + 16, .initial = "127.0.0.1:8091", .check = config_check_listen,
+     .what = "null or an address such as \"127.0.0.1:8091\" or \"unix:/run/tickerd-admin.sock\"",
+     .fixed = true,
+     .help = "The address of the admin listener: dashboard, metrics, status, and orders such as "
+             "reload. Whoever reaches it may do all of that, and read every channel: keep it on "
+             "the loopback or on a unix socket. null: none."},
+    {.name = "admin_publish", .type = CONFIG_BOOL, .offset = AT(admin_publish),
+     .initial = "false",
+     .fixed = true,
+     .help = "Whether the admin listener may publish messages to Redis."},
+    {.name = "admin_hosts", .type = CONFIG_STRINGS, .offset = AT(admin_hosts),
+     .max = ADMIN_HOSTS_MAX, .initial = "[]", .check = config_check_admin_host,
+     .what = "a host name such as \"status.example.org\"",
+     .fixed = true,
+     .help = "Host names by which the admin listener may be called, besides IP addresses and "
+             "localhost; needed where a reverse proxy stands before it. Others are refused, so "
+             "that no web page can reach it by a name of its own."},
     {.name = "workers", .type = CONFIG_UINT, .offset = AT(workers),
      .max = 256, .initial = "0",
      .fixed = true,

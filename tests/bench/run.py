@@ -28,8 +28,8 @@ PATIENCE_S = 3.0  # for deliveries under way when the publisher has ended
 
 # name: what to start, given the paths and the port of Redis
 CONTENDERS = {
-    "tickerd": lambda o, redis: [o.tickerd, "--listen", "127.0.0.1:0", "--workers", "1", "--redis",
-                                 f"redis://127.0.0.1:{redis.port}", *o.tickerd_arg],
+    "tickerd": lambda o, redis: [o.tickerd, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+                                 "--workers", "1", "--redis", f"redis://127.0.0.1:{redis.port}", *o.tickerd_arg],
     "one-send": lambda o, redis: [os.path.join(o.tools, "floor"), "--redis",
                                   f"127.0.0.1:{redis.port}"],
     "gathering": lambda o, redis: [os.path.join(o.tools, "floor"), "--redis",

@@ -192,7 +192,7 @@ class Broker(Process):
         self.listen = listen
         unix = listen.startswith("unix:")
         self.address = listen[5:] if unix else ("127.0.0.1", int(listen.rpartition(":")[2]))
-        argv = [*prefix, binary, "--workers", workers, "--listen", listen, *redis]
+        argv = [*prefix, binary, "--workers", workers, "--listen", listen, "--admin", "null", *redis]
         for key, value in sets.items():
             if key == "state.file":
                 value = value.format(folder=folder, name=name)

@@ -432,7 +432,7 @@ def test_hup_before_it_runs(server, tmp_path):
     fifo = tmp_path / "pipe"
     os.mkfifo(fifo)
     process = spawn([BINARY, "--listen", "127.0.0.1:0", "--redis", server.url, "--config", fifo,
-                     "--set", "drain.timeout=100ms"], stderr=subprocess.PIPE)
+                     "--admin", "null", "--set", "drain.timeout=100ms"], stderr=subprocess.PIPE)
 
     def wait_line(part):
         assert any(part in line for line in process.stderr), part

@@ -16,6 +16,9 @@ static const struct {
     const char *key, *text, *printed;
 } keys[] = {
     {"listen", "[\"[::1]:80\",\"unix:/run/t.sock\"]", "[\"[::1]:80\", \"unix:/run/t.sock\"]"},
+    {"admin", "unix:/run/a.sock", "\"unix:/run/a.sock\""},
+    {"admin_publish", "true", "true"},
+    {"admin_hosts", "[\"status.example.org\"]", "[\"status.example.org\"]"},
     {"workers", "256", "256"},
     {"redis.url", "rediss://h:7", "\"rediss://h:7\""},
     {"redis.sentinels", "[\"h:1\",\"redis://u@[::1]\"]", "[\"h:1\", \"redis://u@[::1]\"]"},
@@ -449,7 +452,7 @@ static void shipped_file_agrees(void **state)
     struct config_source from = {.file = "conf/tickerd.json"};
     struct config *c = config_build(&from, &errors);
     struct config *defaults = build_ok(NULL, NULL, NULL);
-    char text[8192] = "";
+    char text[16384] = "";
     (void)state;
     assert_string_equal(buf_cstr(&errors), "");
     FILE *f = fopen("conf/tickerd.json", "r");

@@ -7,7 +7,9 @@
 
 #include "tickerd/broker/frame.h"
 #include "tickerd/broker/metrics.h"
+#include "tickerd/broker/registry.h"
 #include "tickerd/broker/saved.h"
+#include "tickerd/net/desk.h"
 #include "tickerd/net/inbox.h"
 #include "tickerd/net/redis_tls.h"
 #include "tickerd/wire/config.h"
@@ -29,6 +31,12 @@ struct inbox *hub_inbox(struct hub *h, uint32_t w);
 const _Atomic uint64_t *hub_clock(const struct hub *h);
 
 struct metrics *hub_metrics(struct hub *h);
+
+/* For errands from other threads; their `ctx` is the hub. */
+struct desk *hub_desk(struct hub *h);
+
+/* Its insides, for those errands only. */
+struct registry *hub_registry(struct hub *h);
 
 /* Set the inbox of worker w, before hub_start. */
 void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox);

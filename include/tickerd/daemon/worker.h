@@ -7,10 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tickerd/broker/fanout.h"
 #include "tickerd/broker/frame.h"
 #include "tickerd/broker/metrics.h"
 #include "tickerd/daemon/capacity.h"
+#include "tickerd/daemon/public.h"
 #include "tickerd/daemon/settings.h"
+#include "tickerd/net/desk.h"
 #include "tickerd/net/inbox.h"
 
 struct worker;
@@ -33,6 +36,13 @@ struct worker *worker_create(const struct worker_options *options);
 struct inbox *worker_inbox(struct worker *w);
 
 struct metrics *worker_metrics(struct worker *w);
+
+/* For errands from other threads; their `ctx` is the worker. */
+struct desk *worker_desk(struct worker *w);
+
+/* Its insides, for those errands only. */
+struct fanout *worker_fanout(struct worker *w);
+struct public *worker_public(struct worker *w);
 
 /* Start its thread. ERR_SYSTEM: has been logged. */
 int worker_start(struct worker *w);

@@ -53,8 +53,11 @@ struct strings {
 };
 
 struct config {
-    struct strings listen; /* each a valid addr */
-    uint32_t workers;      /* 0: one per CPU */
+    struct strings listen;      /* each a valid addr */
+    char *admin;                /* owned, a valid addr; NULL: no admin listener */
+    bool admin_publish;         /* it may publish */
+    struct strings admin_hosts; /* names it may be called by, in lower case */
+    uint32_t workers;           /* 0: one per CPU */
 
     struct {
         char *url;                /* owned; valid for redis_url_parse */
