@@ -15,10 +15,18 @@ enum {
     INPUT_SIZE = 16 * 1024,
     LINGER_US = 2 * US_PER_S,
     REQUEST_SOON_US = 200 * US_PER_MS,
+    HOLD_US = 60 * US_PER_S,    /* whoever holds a connection has deadlines of his own */
     LINGER_BYTES = 1024 * 1024, /* a peer that never stops sending is cut */
 };
 
-enum conn_state { CONN_READING, CONN_STREAMING, CONN_LINGERING, CONN_CLOSED };
+enum conn_state {
+    CONN_READING,
+    CONN_HELD,
+    CONN_ANSWERING,
+    CONN_STREAMING,
+    CONN_LINGERING,
+    CONN_CLOSED
+};
 
 /* What is needed until the request is there. */
 struct reading {
@@ -28,6 +36,12 @@ struct reading {
     struct proxyhdr proxy;
 };
 
+/* What of an answer the socket has not taken yet. */
+struct rest {
+    size_t len, sent;
+    char bytes[];
+};
+
 struct conn {
     struct transport transport; /* must be first: session calls come back through it */
     uv_poll_t poll;
@@ -35,6 +49,8 @@ struct conn {
     struct link link; /* in the server's list for its state */
     uint64_t since_us;
     struct reading *reading; /* until the request is there */
+    struct rest *rest;       /* while answering */
+    void *holder;            /* while held */
     void *user;              /* the caller's */
     struct session session;
     int fd;
@@ -99,10 +115,16 @@ static void conn_close(struct conn *c)
     list_remove(&c->link);
     reading_destroy(c->reading);
     c->reading = NULL;
+    free(c->rest);
+    c->rest = NULL;
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd);
     c->http->count--;
-    struct http1_end end = {c->was_stream, c->session.events, c->session.bytes, c->user};
+    struct http1_end end = {.was_stream = c->was_stream,
+                            .events = c->session.events,
+                            .bytes = c->session.bytes,
+                            .user = c->user,
+                            .holder = c->holder};
     c->http->events->on_closed(c->http->ctx, &end);
 }
 
@@ -176,6 +198,39 @@ static const struct transport_ops transport_ops = {
     .caught_up = caught_up,
     .close = end_stream,
 };
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+/* Keep what the socket has not taken. */
+static void answer_later(struct conn *c, const char *bytes, size_t len)
+{
+    c->rest = malloc(sizeof *c->rest + len);
+    if (c->rest == NULL) {
+        conn_close(c);
+        return;
+    }
+    c->rest->len = len;
+    c->rest->sent = 0;
+    memcpy(c->rest->bytes, bytes, len);
+    enter(c, CONN_ANSWERING, &c->http->answering);
+    watch(c, UV_WRITABLE);
+}
+
+static void go_on_answering(struct conn *c)
+{
+    struct rest *r = c->rest;
+    struct iovec iov = {.iov_base = r->bytes + r->sent, .iov_len = r->len - r->sent};
+    ssize_t n = send_some(c, &iov, 1);
+    if (n < 0) {
+        conn_close(c);
+        return;
+    }
+    r->sent += (size_t)n;
+    if (r->sent == r->len)
+        conn_linger(c);
+    else if (n > 0)
+        enter(c, CONN_ANSWERING, &c->http->answering); /* the deadline is for no progress */
+}
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -265,6 +320,15 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     case CONN_READING:
         (void)read_request(c);
         break;
+    case CONN_HELD: /* all that is watched for is the end */
+        conn_close(c);
+        break;
+    case CONN_ANSWERING:
+        if (status < 0)
+            conn_close(c);
+        else
+            go_on_answering(c);
+        break;
     case CONN_STREAMING:
         if (status < 0 || (events & UV_DISCONNECT) != 0)
             session_peer_gone(&c->session);
@@ -293,8 +357,10 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
                         .events = events,
                         .ctx = ctx};
     list_init(&h->reading);
-    list_init(&h->lingering);
+    list_init(&h->held);
+    list_init(&h->answering);
     list_init(&h->streaming);
+    list_init(&h->lingering);
     h->input = malloc(INPUT_SIZE);
     return h->input == NULL ? ERR_NOMEM : ERR_OK;
 }
@@ -307,7 +373,7 @@ void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_ti
 
 void http1_set_patience(struct http1 *h, uint64_t ms)
 {
-    struct link *lists[] = {&h->reading, &h->streaming};
+    struct link *lists[] = {&h->reading, &h->held, &h->answering, &h->streaming};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_each(lists[i], it)
             listener_set_patience(container_of(it, struct conn, link)->fd, ms);
@@ -316,7 +382,7 @@ void http1_set_patience(struct http1 *h, uint64_t ms)
 
 void http1_close(struct http1 *h)
 {
-    struct link *lists[] = {&h->reading, &h->lingering, &h->streaming};
+    struct link *lists[] = {&h->reading, &h->held, &h->answering, &h->streaming, &h->lingering};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_each(lists[i], it) {
             struct conn *c = container_of(it, struct conn, link);
@@ -339,7 +405,8 @@ static bool expects_request(const struct http1 *h)
 
 bool http1_busy(const struct http1 *h)
 {
-    return !list_empty(&h->streaming) || !list_empty(&h->lingering) || expects_request(h);
+    return !list_empty(&h->held) || !list_empty(&h->answering) || !list_empty(&h->streaming) ||
+           !list_empty(&h->lingering) || expects_request(h);
 }
 
 void http1_finish(struct http1 *h)
@@ -391,12 +458,22 @@ bool http1_shed(struct http1 *h)
 
 void http1_reply(struct conn *c, const char *bytes, size_t len)
 {
-    /* Answers are small and the socket's buffer is empty: a short write means a dead peer. */
+    c->holder = NULL;
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
-    if (send_some(c, &iov, 1) != (ssize_t)len)
+    ssize_t n = send_some(c, &iov, 1);
+    if (n < 0)
         conn_close(c);
+    else if ((size_t)n < len)
+        answer_later(c, bytes + n, len - (size_t)n);
     else
         conn_linger(c);
+}
+
+void http1_hold(struct conn *c, void *holder)
+{
+    c->holder = holder;
+    enter(c, CONN_HELD, &c->http->held);
+    watch(c, UV_DISCONNECT);
 }
 
 void http1_set_user(struct conn *c, void *user)
@@ -434,6 +511,10 @@ void http1_tick(struct http1 *h)
     struct conn *c;
     while ((c = oldest(&h->reading)) != NULL && now - c->since_us >= h->request_timeout_us)
         time_out_request(c);
+    while ((c = oldest(&h->held)) != NULL && now - c->since_us >= HOLD_US)
+        conn_close(c);
+    while ((c = oldest(&h->answering)) != NULL && now - c->since_us >= h->request_timeout_us)
+        conn_close(c);
     while ((c = oldest(&h->lingering)) != NULL && now - c->since_us >= LINGER_US)
         conn_close(c);
 }

@@ -2,9 +2,9 @@
  * into a stream's transport, and closing so that the last bytes arrive.
  *
  * A connection serves one request (`Connection: close`): reading (first a PROXY header, where one
- * is due; one deadline for both) → answered, or reading → streaming; then, unless the peer is gone,
- * lingering (shut down, draining what the peer still sends, since closing over unread input would
- * be a reset) → closed. */
+ * is due; one deadline for both) → held, if the answer needs time → answering; or reading →
+ * streaming; then, unless the peer is gone, lingering (shut down, draining what the peer still
+ * sends, since closing over unread input would be a reset) → closed. */
 #ifndef TICKERD_NET_HTTP1_H
 #define TICKERD_NET_HTTP1_H
 
@@ -22,7 +22,8 @@ struct http1_end {
     bool was_stream;
     uint64_t events; /* written to the stream */
     uint64_t bytes;
-    void *user; /* as set by http1_set_user */
+    void *user;   /* as set by http1_set_user */
+    void *holder; /* as given to http1_hold, if it was still held; else NULL */
 };
 
 struct http1_events {
@@ -31,8 +32,8 @@ struct http1_events {
      * http1_accept. False: close it. */
     bool (*on_peer)(void *ctx, struct conn *c, const struct netaddr *peer,
                     const struct netaddr *source);
-    /* A request is complete. Must call http1_reply or http1_stream. The request lives as long as
-     * the call. */
+    /* A request is complete. Must call http1_reply, http1_stream or http1_hold. The request lives
+     * as long as the call. */
     void (*on_request)(void *ctx, struct conn *c, const struct httpreq *request);
     /* It could not be read, or took too long. Must call http1_reply. Only what httpreq.h allows
      * after an ERROR may be asked of `partial`. */
@@ -52,7 +53,7 @@ struct http1 {
     uint64_t request_timeout_us;
     const struct http1_events *events;
     void *ctx;
-    struct link reading, lingering; /* connections by time */
+    struct link reading, held, answering, lingering; /* connections by time */
     struct link streaming;
     size_t count;
     char *input; /* one read's bytes */
@@ -86,8 +87,15 @@ int http1_accept(struct http1 *h, int fd, const struct netaddr *peer, bool proxi
  * peer to close after the answer. False: there is none. */
 bool http1_shed(struct http1 *h);
 
-/* Answer with these bytes (head and body) and close. */
+/* Answer with these bytes (head and body), of any number, and close. What the socket does not take
+ * at once is copied and written as it does; a peer that takes nothing of it for request_timeout is
+ * cut, and so is he if there is no memory for the copy. */
 void http1_reply(struct conn *c, const char *bytes, size_t len);
+
+/* Keep the connection, to call http1_reply later; `holder`, not NULL, tells which one it is. If the
+ * peer goes away first, or http1_close comes, or a minute passes, on_closed has the `holder`, and
+ * the connection must not be touched any more. Nothing is read meanwhile. */
+void http1_hold(struct conn *c, void *holder);
 
 /* Hang something of the caller's on the connection; it comes back in on_closed. */
 void http1_set_user(struct conn *c, void *user);
@@ -97,7 +105,7 @@ void *http1_user(const struct conn *c);
  * session_open with this transport. If session_open fails, call http1_reply. */
 struct session *http1_stream(struct conn *c, struct transport **transport);
 
-/* Request deadlines and lingering ends. Call a few times a second. */
+/* Deadlines of requests, answers and lingering ends. Call a few times a second. */
 void http1_tick(struct http1 *h);
 
 #endif
