@@ -100,12 +100,29 @@ static const char *add_bytes(struct batch *b, const char *bytes, size_t len, boo
     return bytes;
 }
 
-void batch_add(struct batch *b, struct frame *f, const char *bytes, size_t len, uint64_t seq,
-               uint32_t fp)
+void batch_add(struct batch *b, struct frame *f, const char *bytes, size_t len)
 {
-    len = plant_strikes(f == NULL ? PLANT_GAP : PLANT_DROP) ? 0 : len;
-    bytes = add_bytes(b, bytes, len, f == NULL);
-    b->items[b->count++] = (struct batch_item){seq, f, bytes, fp, (uint32_t)b->bytes};
+    len = plant_strikes(PLANT_DROP) ? 0 : len;
+    struct batch_item *item = &b->items[b->count++];
+    item->seq = f->seq;
+    item->frame = f;
+    item->bytes = add_bytes(b, bytes, len, false);
+    item->fp = f->fp;
+    item->end = (uint32_t)b->bytes;
+}
+
+void batch_add_gap(struct batch *b, const struct gap *gap, const struct buf *text, uint64_t seq,
+                   uint32_t fp)
+{
+    size_t len = plant_strikes(PLANT_GAP) ? 0 : text->len;
+    const char *bytes = add_bytes(b, text->data, len, true);
+    b->items[b->count++] = (struct batch_item){.seq = seq,
+                                               .bytes = bytes,
+                                               .fp = fp,
+                                               .end = (uint32_t)b->bytes,
+                                               .channel = gap->channel,
+                                               .reason = gap->reason};
+    b->gaps++;
 }
 
 void batch_end_at(struct batch *b, const struct timeline *t, uint64_t seq)

@@ -23,8 +23,7 @@ bool walk_add_gap(struct walk *w, const struct gap *gap)
         w->position = gap->to;
         w->fp = 0;
     }
-    w->b->gaps++;
-    batch_add(w->b, NULL, text->data, text->len, w->position, w->fp);
+    batch_add_gap(w->b, gap, text, w->position, w->fp);
     return true;
 }
 
@@ -164,8 +163,8 @@ static bool visit_frame(struct walk *w, const struct cursor *c, struct frame *f)
     w->position = f->seq;
     w->fp = f->fp;
     if (plant_strikes(PLANT_TWICE) && w->b->count < 8 && batch_fits(w->b, 2 * len))
-        batch_add(w->b, f, bytes, len, w->position, w->fp);
-    batch_add(w->b, f, bytes, len, w->position, w->fp);
+        batch_add(w->b, f, bytes, len);
+    batch_add(w->b, f, bytes, len);
     return true;
 }
 

@@ -204,6 +204,7 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
     if (name == NULL)
         return;
     metrics_add(r->metrics, METRIC_MESSAGES, 1);
+    metrics_add(r->metrics, METRIC_MESSAGE_BYTES, payload_len);
     if (!usable(r, name, len)) {
         metrics_add(r->metrics, METRIC_IGNORED_NAMES, 1);
         return;

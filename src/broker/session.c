@@ -45,6 +45,17 @@ void session_enter(struct session *s, struct link *list, uint64_t now_us)
     s->since_us = now_us;
 }
 
+void session_set_behind(struct session *s, bool behind)
+{
+    if (s->behind == behind)
+        return;
+    s->behind = behind;
+    if (behind)
+        gauge_raise(s->fanout->metrics, GAUGE_LAGGING);
+    else
+        gauge_lower(s->fanout->metrics, GAUGE_LAGGING);
+}
+
 static void opening_destroy(struct opening *o)
 {
     if (o == NULL)
@@ -72,8 +83,11 @@ static void detach(struct session *s)
     s->right = NULL;
     list_remove(&s->timer);
     if (!list_empty(&s->all))
-        s->fanout->count--;
+        gauge_set(s->fanout->metrics, GAUGE_CLIENTS, --s->fanout->count);
     list_remove(&s->all);
+    session_set_behind(s, false);
+    if (s->blocked)
+        gauge_lower(s->fanout->metrics, GAUGE_STALLED);
     s->state = SESSION_ENDED;
 }
 
@@ -204,7 +218,7 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
         return ERR_NOMEM;
     }
     list_push(&f->all, &s->all);
-    f->count++;
+    gauge_set(f->metrics, GAUGE_CLIENTS, ++f->count);
     session_enter(s, &f->waiting, now_us);
     if (refused(s))
         session_leave(s, now_us);
@@ -329,7 +343,7 @@ static struct frame *prologue(struct session *s, const struct resume *where, uin
         open_encode(&o->head, retry_ms, where->kind, id, sizeof id);
     if (where->unknown) {
         put_unknown_gap(&o->head, line, where->position);
-        metrics_add(s->fanout->metrics, METRIC_GAPS, 1);
+        session_count_gap(s, GAP_UNKNOWN_ID, NULL);
     }
     return o->head.failed ? NULL : frame_wrap(o->head.data, o->head.len);
 }
@@ -352,7 +366,7 @@ void session_begin(struct session *s, bool may_wait, uint64_t now_us)
     s->raw = true;
     s->position = plant_strikes(PLANT_RESUME) ? f->replica.head : where.position;
     s->fp = where.fp;
-    s->behind = s->opening->last_id != NULL;
+    session_set_behind(s, s->opening->last_id != NULL);
     opening_destroy(s->opening);
     s->opening = NULL;
     s->state = SESSION_STREAMING;

@@ -18,4 +18,12 @@ struct right *session_restriction(const struct session *s);
 /* Whether its right has ended, by the clock or otherwise; it is condemned then. */
 bool session_right_lost(struct session *s, uint64_t now_us);
 
+/* Whether it has something to catch up with. */
+void session_set_behind(struct session *s, bool behind);
+
+/* ---- session_send.c: what it sends ---- */
+
+/* A gap event is on its way for good; `channel` is borrowed, NULL: all. */
+void session_count_gap(struct session *s, enum gap_reason reason, const struct name *channel);
+
 #endif

@@ -9,10 +9,16 @@
 
 static void set_blocked(struct session *s, bool blocked, uint64_t now_us)
 {
-    if (s->blocked != blocked)
+    if (s->blocked != blocked) {
         s->transport->ops->want_write(s->transport, blocked);
+        if (blocked)
+            gauge_raise(s->fanout->metrics, GAUGE_STALLED);
+        else
+            gauge_lower(s->fanout->metrics, GAUGE_STALLED);
+    }
     s->blocked = blocked;
-    s->behind = s->behind || blocked;
+    if (blocked)
+        session_set_behind(s, true);
     session_enter(s, blocked ? &s->fanout->stalled : &s->fanout->quiet, now_us);
 }
 
@@ -26,14 +32,22 @@ static bool inflight_kept(const struct session *s)
     return false;
 }
 
+void session_count_gap(struct session *s, enum gap_reason reason, const struct name *channel)
+{
+    (void)channel;
+    metrics_gap(s->fanout->metrics, reason);
+}
+
 /* The first n items of the batch have been taken whole. */
 static void count_items(struct session *s, const struct batch *b, uint32_t n)
 {
-    uint32_t gaps = n == b->count ? b->gaps : 0;
-    for (uint32_t i = 0; n < b->count && b->gaps > 0 && i < n; i++)
-        gaps += b->items[i].frame == NULL ? 1 : 0;
-    s->events += n - gaps;
-    metrics_add(s->fanout->metrics, METRIC_GAPS, gaps);
+    s->events += n;
+    for (uint32_t i = 0; b->gaps > 0 && i < n; i++) {
+        if (b->items[i].frame != NULL)
+            continue;
+        session_count_gap(s, b->items[i].reason, b->items[i].channel);
+        s->events--;
+    }
 }
 
 /* The first `n` items of the batch are on their way for good: note what they told. Without memory
@@ -71,7 +85,8 @@ static int hold_rest(struct session *s, const struct batch *b, size_t taken)
         return ERR_OK;
     const struct batch_item *item = &b->items[lo];
     s->raw = item->frame == NULL;
-    metrics_add(s->fanout->metrics, METRIC_GAPS, s->raw ? 1 : 0);
+    if (s->raw)
+        session_count_gap(s, item->reason, item->channel);
     s->inflight = s->raw ? frame_wrap(item->bytes, item->end - start) : frame_ref(item->frame);
     if (s->inflight == NULL)
         return ERR_NOMEM;
@@ -107,7 +122,7 @@ static void took_all(struct session *s, const struct batch *b)
     if (b->more)
         return;
     /* Caught up. What a replay hid must stay behind us. */
-    s->behind = false;
+    session_set_behind(s, false);
     if (!s->live && s->transport->ops->caught_up != NULL)
         s->transport->ops->caught_up(s->transport);
     s->live = true;

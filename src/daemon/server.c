@@ -281,7 +281,7 @@ static void sum_up(struct server *s)
         const struct metrics *m = worker_metrics(s->workers[w]);
         streams += metrics_get(m, METRIC_STREAMS);
         deliveries += metrics_get(m, METRIC_DELIVERIES);
-        gaps += metrics_get(m, METRIC_GAPS);
+        gaps += metrics_gaps(m);
     }
     log_info("stopped: %llu messages, %llu streams, %llu deliveries, %llu gaps announced",
              (unsigned long long)metrics_get(hub_metrics(s->hub), METRIC_MESSAGES),

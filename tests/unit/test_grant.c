@@ -155,7 +155,7 @@ static void losses_elsewhere_are_not_told(void **state)
     deliver_oversize(&w, "a");
     world_deliver(&w, "a", "2");
     world_expect(&c, "open new | 1 | gap a oversize | 2");
-    assert_int_equal(metric(&w, METRIC_GAPS), 1);
+    assert_int_equal(metrics_gaps(&w.workers[0].metrics), 1);
     fake_source_lose(&w.source, 0); /* concerns everybody */
     fake_source_connect(&w.source);
     world_settle(&w);

@@ -39,6 +39,9 @@ struct batch_item {
     const char *bytes;   /* start of its bytes */
     uint32_t fp;
     uint32_t end; /* offset in the batch's bytes where it ends */
+    /* Of gap events only. */
+    const struct name *channel; /* borrowed; NULL: all */
+    enum gap_reason reason;
 };
 
 struct batch {
@@ -95,12 +98,8 @@ void batch_clear(struct batch *b);
 /* Whether so many more bytes fit; the first item always does. */
 bool batch_fits(const struct batch *b, size_t len);
 
-/* Add an item that fits. `f` is NULL for a gap event, whose bytes are copied. */
-void batch_add(struct batch *b, struct frame *f, const char *bytes, size_t len, uint64_t seq,
-               uint32_t fp);
-
-/* Give the last item, a gap that was announced ahead, `seq` as its end and id. */
-void batch_end_at(struct batch *b, const struct timeline *t, uint64_t seq);
+/* Add an event that fits. */
+void batch_add(struct batch *b, struct frame *f, const char *bytes, size_t len);
 
 /* A gap event: nothing is known of `channel` (NULL: all) in (from, to]. */
 struct gap {
@@ -110,6 +109,14 @@ struct gap {
     uint32_t from_fp;
     bool ahead; /* events of other channels up to `to` follow: its id is that of `from` */
 };
+
+/* Add a gap event that fits; `text` is its block, which is copied. The reader stands at (seq, fp)
+ * behind it. */
+void batch_add_gap(struct batch *b, const struct gap *gap, const struct buf *text, uint64_t seq,
+                   uint32_t fp);
+
+/* Give the last item, a gap that was announced ahead, `seq` as its end and id. */
+void batch_end_at(struct batch *b, const struct timeline *t, uint64_t seq);
 
 /* Append a gap event's block. */
 void gap_encode(struct buf *out, const struct timeline *t, const struct gap *gap);

@@ -1,17 +1,23 @@
-/* Counters. Each thread has its own set and only it writes there; others may read at any time. */
+/* What hub and workers count. Each thread has its own set and only it writes there; others may read
+ * at any time, and add up. Nothing here costs more than a few nanoseconds. */
 #ifndef TICKERD_BROKER_METRICS_H
 #define TICKERD_BROKER_METRICS_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "tickerd/broker/histogram.h"
+#include "tickerd/broker/ring.h"
+
 #define METRICS(X)                                                                                 \
     X(MESSAGES, "messages received from the source")                                               \
+    X(MESSAGE_BYTES, "bytes of the payloads of messages received from the source")                 \
     X(IGNORED_NAMES, "messages on channels whose names are not allowed")                           \
     X(OVERSIZE, "messages above limits.message_bytes")                                             \
     X(REPAIRED, "invalid UTF-8 sequences replaced")                                                \
     X(EVICTED, "events evicted from histories")                                                    \
     X(OUTAGES, "times the source was lost")                                                        \
+    X(CONNECTS, "times the source was connected and all subscriptions were answered")              \
     X(STALE, "times a worker fell behind the hub")                                                 \
     X(OUT_OF_MEMORY, "messages, streams or views refused for want of memory")                      \
     X(ACCEPTED, "connections accepted")                                                            \
@@ -23,7 +29,6 @@
     X(STREAMS_ENDED, "streams closed")                                                             \
     X(DELIVERIES, "events written to clients")                                                     \
     X(BYTES, "bytes written to clients")                                                           \
-    X(GAPS, "gap events written to clients")                                                       \
     X(TIMEOUTS, "clients closed because they took nothing for too long")                           \
     X(SLOW_CUT, "clients closed because they were too slow for a channel that disconnects")        \
     X(EXPIRED, "streams closed because their token ran out")                                       \
@@ -36,20 +41,88 @@ enum metric {
         METRIC_COUNT
 };
 
+/* What is now. Times are microseconds. */
+#define GAUGES(X)                                                                                  \
+    /* of the hub */                                                                               \
+    X(UPSTREAM, "enum upstream_state")                                                             \
+    X(UPSTREAM_SINCE, "when it came to that, by the wall clock; 0: it has never been up")          \
+    X(ROUND_TRIP, "how long the source took for its last sign of life; 0: unknown")                \
+    X(CHANNELS, "channels with a log or a stub")                                                   \
+    X(PATTERNS, "patterns of clients, once for each worker that has some there")                   \
+    X(SUBSCRIPTIONS, "subscriptions held at the source")                                           \
+    X(HISTORY_EVENTS, "events kept in histories")                                                  \
+    X(HISTORY_BYTES, "bytes of the histories, overheads included")                                 \
+    X(INBOX_BYTES, "bytes of the queues between threads and of the events in them")                \
+    /* of a worker */                                                                              \
+    X(CLIENTS, "streams, those included that wait for their channels")                             \
+    X(LAGGING, "streams that have not caught up")                                                  \
+    X(STALLED, "streams whose transport takes nothing at present")                                 \
+    X(CONNECTIONS, "connections, those without a stream included")                                 \
+    X(CONNECTION_BYTES, "bytes of these and of their streams")                                     \
+    X(VIEWS, "logs and merged logs that clients here listen to")                                   \
+    X(VIEW_BYTES, "bytes of these, without the events")
+
+enum gauge {
+#define GAUGE_ENUM(name, help) GAUGE_##name,
+    GAUGES(GAUGE_ENUM)
+#undef GAUGE_ENUM
+        GAUGE_COUNT
+};
+
+/* `partly`: connected, but not all that is wanted is subscribed to. */
+enum upstream_state { UPSTREAM_STATE_DOWN, UPSTREAM_STATE_PARTLY, UPSTREAM_STATE_UP };
+
 struct metrics {
     _Atomic uint64_t value[METRIC_COUNT];
+    _Atomic uint64_t gauge[GAUGE_COUNT];
+    _Atomic uint64_t gaps[GAP_REASON_COUNT]; /* gap events written to clients */
+    struct histogram turns;                  /* how long the loop's turns took, without waiting */
+    struct histogram latency; /* from the read from the source to the write to a live client */
 };
 
 static inline void metrics_add(struct metrics *m, enum metric which, uint64_t n)
 {
     /* One writer: a plain add is enough, the atomic only keeps readers from tearing. */
-    uint64_t v = atomic_load_explicit(&m->value[which], memory_order_relaxed);
-    atomic_store_explicit(&m->value[which], v + n, memory_order_relaxed);
+    histogram_raise(&m->value[which], n);
 }
 
 static inline uint64_t metrics_get(const struct metrics *m, enum metric which)
 {
     return atomic_load_explicit(&m->value[which], memory_order_relaxed);
+}
+
+static inline void metrics_gap(struct metrics *m, enum gap_reason reason)
+{
+    histogram_raise(&m->gaps[reason], 1);
+}
+
+/* Of all reasons. */
+static inline uint64_t metrics_gaps(const struct metrics *m)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < GAP_REASON_COUNT; i++)
+        sum += atomic_load_explicit(&m->gaps[i], memory_order_relaxed);
+    return sum;
+}
+
+static inline void gauge_set(struct metrics *m, enum gauge which, uint64_t v)
+{
+    atomic_store_explicit(&m->gauge[which], v, memory_order_relaxed);
+}
+
+static inline void gauge_raise(struct metrics *m, enum gauge which)
+{
+    histogram_raise(&m->gauge[which], 1);
+}
+
+static inline void gauge_lower(struct metrics *m, enum gauge which)
+{
+    histogram_raise(&m->gauge[which], UINT64_MAX);
+}
+
+static inline uint64_t gauge_get(const struct metrics *m, enum gauge which)
+{
+    return atomic_load_explicit(&m->gauge[which], memory_order_relaxed);
 }
 
 #endif
