@@ -13,9 +13,9 @@
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/daemon/hub.h"
 #include "tickerd/daemon/reload.h"
+#include "tickerd/daemon/sockets.h"
 #include "tickerd/daemon/state.h"
 #include "tickerd/daemon/worker.h"
-#include "tickerd/net/listener.h"
 
 enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
 
@@ -27,8 +27,7 @@ struct server {
     struct hub *hub;
     struct worker **workers;
     uint32_t worker_count;
-    struct addr *addrs; /* config->listen, parsed */
-    int *fds;           /* per worker, then per address */
+    struct sockets sockets;
     struct capacity capacity;
     struct frame_stats stats;
     struct state state;
@@ -139,19 +138,13 @@ static void on_hangup(uv_signal_t *handle, int signum)
         reload_request(&s->reload);
 }
 
-/* For connections that come from now on; the workers see to those that are there. */
-static void set_patience(const struct server *s, const struct config *c)
-{
-    for (size_t at = 0; at < s->config->listen.count * s->worker_count; at++)
-        listener_set_patience(s->fds[at], c->limits.write_timeout_ms);
-}
-
 static void apply(void *ctx, struct settings *next)
 {
     struct server *s = ctx;
     const struct config *c = next->config;
     capacity_set_clients(&s->capacity, c->limits.clients);
-    set_patience(s, c);
+    /* For connections that come from now on; the workers see to those that are there. */
+    sockets_set_patience(&s->sockets, c->limits.write_timeout_ms);
     hub_reload(s->hub, c);
     for (uint32_t w = 0; w < s->worker_count; w++)
         worker_reload(s->workers[w], next);
@@ -165,38 +158,8 @@ static uint32_t cpu_count(void)
     return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (uint32_t)n;
 }
 
-/* One TCP socket per worker, so that the kernel spreads the connections; one unix socket for all.
- */
-static int open_sockets(struct server *s)
-{
-    size_t n = s->config->listen.count;
-    for (size_t a = 0; a < n; a++) {
-        const char *why_not;
-        if (addr_parse(&s->addrs[a], s->config->listen.items[a], &why_not) != ERR_OK)
-            return ERR_INVALID;
-        for (uint32_t w = 0; w < s->worker_count; w++) {
-            size_t at = w * n + a;
-            struct buf why = BUF_INIT;
-            if (w == 0)
-                s->fds[at] = listener_open(&s->addrs[a], &why);
-            else if (s->addrs[a].is_unix)
-                s->fds[at] = s->fds[a];
-            else
-                s->fds[at] = listener_open_beside(s->fds[a], &s->addrs[a], &why);
-            if (s->fds[at] < 0)
-                log_error("%s", buf_cstr(&why));
-            buf_finish(&why);
-            if (s->fds[at] < 0)
-                return ERR_SYSTEM;
-        }
-    }
-    set_patience(s, s->config);
-    return ERR_OK;
-}
-
 static int make_workers(struct server *s)
 {
-    size_t n = s->config->listen.count;
     for (uint32_t w = 0; w < s->worker_count; w++) {
         struct worker_options options = {
             .settings = s->settings,
@@ -204,8 +167,9 @@ static int make_workers(struct server *s)
             .stats = &s->stats,
             .hub_clock = hub_clock(s->hub),
             .to_hub = hub_inbox(s->hub, w),
-            .fds = s->fds + w * n,
-            .fd_count = n,
+            .fds = sockets_of(&s->sockets, w),
+            .fd_count = s->sockets.count,
+            .fds_inherited = s->sockets.inherited,
         };
         s->workers[w] = worker_create(&options);
         if (s->workers[w] == NULL)
@@ -249,14 +213,9 @@ static int make_all(struct server *s)
 static void announce(const struct server *s)
 {
     struct buf line = BUF_INIT;
-    for (size_t a = 0; a < s->config->listen.count; a++) {
-        buf_reset(&line);
-        addr_print(&line, &s->addrs[a]);
-        log_info("listening on %s", buf_cstr(&line));
-    }
     struct redis_url url;
     const char *why;
-    buf_reset(&line);
+    sockets_announce(&s->sockets);
     if (s->config->redis.sentinels.count > 0) {
         buf_printf(&line, "master %s by %zu Sentinel%s", s->config->redis.master,
                    s->config->redis.sentinels.count,
@@ -267,10 +226,9 @@ static void announce(const struct server *s)
     }
     log_info("tickerd %s ready: %zu listener%s, redis %s, prefix \"%s\", mode %s, %u worker%s, "
              "room for %zu streams",
-             TICKERD_VERSION, s->config->listen.count, s->config->listen.count == 1 ? "" : "s",
-             buf_cstr(&line), s->config->redis.prefix,
-             s->config->redis.mode == REDIS_MODE_ALL ? "all" : "on-demand", s->worker_count,
-             s->worker_count == 1 ? "" : "s", s->capacity.max_streams);
+             TICKERD_VERSION, s->sockets.count, s->sockets.count == 1 ? "" : "s", buf_cstr(&line),
+             s->config->redis.prefix, s->config->redis.mode == REDIS_MODE_ALL ? "all" : "on-demand",
+             s->worker_count, s->worker_count == 1 ? "" : "s", s->capacity.max_streams);
     buf_finish(&line);
 }
 
@@ -290,17 +248,14 @@ static void sum_up(struct server *s)
 
 static int allocate(struct server *s)
 {
-    size_t n = s->config->listen.count;
     int rc = uv_loop_init(&s->loop);
     if (rc != 0) {
         log_error("cannot start: uv_loop_init: %s", uv_strerror(rc));
         return ERR_SYSTEM;
     }
     s->workers = calloc(s->worker_count, sizeof(struct worker *));
-    s->addrs = calloc(n, sizeof *s->addrs);
-    s->fds = calloc(n * s->worker_count, sizeof *s->fds);
     int err = state_init(&s->state, s->config);
-    if (err == ERR_OK && s->workers != NULL && s->addrs != NULL && s->fds != NULL)
+    if (err == ERR_OK && s->workers != NULL)
         return ERR_OK;
     log_error("cannot start: %s", err_text(ERR_NOMEM));
     return ERR_NOMEM;
@@ -308,22 +263,11 @@ static int allocate(struct server *s)
 
 static void release(struct server *s)
 {
-    size_t n = s->config->listen.count;
-    for (size_t at = 0; at < n * s->worker_count; at++) {
-        bool shared = at >= n && s->addrs[at % n].is_unix;
-        if (s->fds[at] > 0 && !shared)
-            (void)close(s->fds[at]);
-    }
-    for (size_t a = 0; a < n; a++) {
-        if (s->fds[a] > 0) /* not one that another process serves */
-            listener_unlink(&s->addrs[a]);
-    }
+    sockets_finish(&s->sockets);
     state_finish(&s->state);
     capacity_finish(&s->capacity);
     reload_finish(&s->reload);
     free((void *)s->workers);
-    free(s->addrs);
-    free(s->fds);
 }
 
 static int run_loop(struct server *s)
@@ -348,12 +292,16 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     struct server s = {.settings = settings, .config = config, .tls = tls};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
-    if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, config->listen.count) !=
-            ERR_OK ||
-        allocate(&s) != ERR_OK)
+    if (sockets_init(&s.sockets, config, s.worker_count) != ERR_OK)
         return EXIT_FAILURE;
+    if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, s.sockets.count) !=
+            ERR_OK ||
+        allocate(&s) != ERR_OK) {
+        sockets_finish(&s.sockets);
+        return EXIT_FAILURE;
+    }
     reload_init(&s.reload, &s.loop, from, settings, apply, &s);
-    if (open_sockets(&s) != ERR_OK) {
+    if (sockets_open(&s.sockets, config) != ERR_OK) {
         release(&s);
         (void)uv_loop_close(&s.loop);
         return EXIT_FAILURE;

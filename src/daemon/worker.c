@@ -34,6 +34,7 @@ struct worker {
     _Atomic int order;
     _Atomic bool drained;
     _Atomic bool ended;
+    bool deaf; /* the listeners have been closed */
     bool stopping;
     bool tick_soon; /* does not wait for the usual time */
 };
@@ -145,16 +146,23 @@ static void on_inbox(void *ctx)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void close_listeners(struct worker *w)
+{
+    bool sweep = w->fanout.draining && !w->options.fds_inherited;
+    for (size_t i = 0; i < w->options.fd_count && !w->deaf; i++) {
+        if (sweep) /* who has connected by now still gets his answer */
+            listener_sweep(w->listeners[i]);
+        listener_close(w->listeners[i]);
+    }
+    w->deaf = true;
+}
+
 static void stop_loop(struct worker *w)
 {
     if (w->stopping)
         return;
     w->stopping = true;
-    for (size_t i = 0; i < w->options.fd_count; i++) {
-        if (w->fanout.draining) /* who has connected by now still gets his answer */
-            listener_sweep(w->listeners[i]);
-        listener_close(w->listeners[i]);
-    }
+    close_listeners(w);
     public_close(&w->public);
     desk_close(&w->desk);
     inbox_close(&w->inbox);
@@ -168,7 +176,10 @@ static void check_drained(struct worker *w, uint64_t now)
         return;
     uint64_t span = w->settings->config->drain_timeout_ms * US_PER_MS + FANOUT_GRACE_US;
     bool late = now - w->fanout.drain_start_us > span;
-    atomic_store(&w->drained, late || !http1_busy(&w->public.http));
+    bool drained = late || !http1_busy(&w->public.http);
+    if (drained && w->options.fds_inherited)
+        close_listeners(w); /* or who comes before all the others have drained would be cut */
+    atomic_store(&w->drained, drained);
 }
 
 static void on_tick(uv_timer_t *timer)

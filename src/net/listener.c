@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ union sockaddr_any {
     struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+    struct sockaddr_un un;
     struct sockaddr_storage room;
 };
 
@@ -103,20 +105,25 @@ static int new_socket(int family)
     return fd;
 }
 
+/* Accepted sockets inherit these, which saves a call each for every connection. */
+static void prepare_tcp(int fd)
+{
+    int lowat = NOTSENT_LOWAT, room = RECEIVE_BUFFER;
+    set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+    set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+}
+
 /* On failure -1 with errno, and *call names the call that failed. */
 static int listen_at(const struct sockaddr *sa, socklen_t len, const char **call)
 {
-    int lowat = NOTSENT_LOWAT, room = RECEIVE_BUFFER;
     *call = "socket";
     int fd = new_socket(sa->sa_family);
     if (fd < 0)
         return -1;
     set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
-    /* Accepted sockets inherit these, which saves a call each for every connection. */
-    set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
-    set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    prepare_tcp(fd);
     *call = "bind";
     if (bind(fd, sa, len) == 0) {
         *call = "listen";
@@ -197,6 +204,61 @@ int listener_open_beside(int first, const struct addr *a, struct buf *why)
     const char *call = "getsockname";
     int fd = getsockname(first, &sa.any, &len) == 0 ? listen_at(&sa.any, len, &call) : -1;
     return fd >= 0 ? fd : fail(-1, why, a, call);
+}
+
+/* Where a bound socket is, as a user would write it. An abstract name begins with @. */
+static bool read_address(const union sockaddr_any *sa, socklen_t len, struct addr *a)
+{
+    *a = (struct addr){.is_unix = sa->any.sa_family == AF_UNIX};
+    if (a->is_unix) {
+        size_t room = len - offsetof(struct sockaddr_un, sun_path);
+        bool abstract = room > 0 && sa->un.sun_path[0] == '\0';
+        size_t n = abstract ? room : strnlen(sa->un.sun_path, room);
+        memcpy(a->host, sa->un.sun_path, n < sizeof a->host ? n : sizeof a->host - 1);
+        if (abstract)
+            a->host[0] = '@';
+        return n > 0;
+    }
+    if (sa->any.sa_family != AF_INET && sa->any.sa_family != AF_INET6)
+        return false;
+    a->port = ntohs(sa->any.sa_family == AF_INET6 ? sa->v6.sin6_port : sa->v4.sin_port);
+    return getnameinfo(&sa->any, len, a->host, sizeof a->host, NULL, 0, NI_NUMERICHOST) == 0;
+}
+
+/* What keeps an inherited descriptor from being a listener, or NULL. */
+static const char *unfit(int fd, struct addr *a)
+{
+    union sockaddr_any sa = {.room = {0}};
+    socklen_t len = sizeof sa, int_len = sizeof(int);
+    int type = 0, listens = 0;
+    if (fcntl(fd, F_GETFD) < 0)
+        return "it is not open";
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len) != 0)
+        return "it is no socket";
+    if (type != SOCK_STREAM)
+        return "it is no stream socket (ListenStream=)";
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &int_len) != 0 || listens == 0)
+        return "it does not listen; with Accept=yes a socket unit passes on connections: use "
+               "Accept=no";
+    if (getsockname(fd, &sa.any, &len) != 0 || !read_address(&sa, len, a))
+        return "it is neither a TCP nor a unix socket";
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        return strerror(errno);
+    return NULL;
+}
+
+int listener_adopt(int fd, struct addr *a, struct buf *why)
+{
+    const char *problem = unfit(fd, a);
+    if (problem != NULL) {
+        buf_printf(why, "cannot listen on the inherited descriptor %d: %s", fd, problem);
+        return ERR_INVALID;
+    }
+    if (!a->is_unix)
+        prepare_tcp(fd);
+    return ERR_OK;
 }
 
 void listener_set_patience(int fd, uint64_t ms)

@@ -26,6 +26,7 @@ struct worker_options {
     struct inbox *to_hub;
     const int *fds; /* listening sockets; stay the caller's */
     size_t fd_count;
+    bool fds_inherited; /* who queues there in the end is the next process's to answer */
 };
 
 /* Make a worker; nothing runs yet. NULL: out of memory or a system call failed. That has been

@@ -20,6 +20,11 @@ int listener_open(struct addr *a, struct buf *why);
 /* Open another socket of the same TCP address, where `first` is bound; returns as above. */
 int listener_open_beside(int first, const struct addr *a, struct buf *why);
 
+/* Make a stream socket that another process has bound, and that listens, ready to be polled by all
+ * workers, and say in *a where it listens. ERR_INVALID: it is none such, and `why` has a sentence
+ * that names the descriptor. */
+int listener_adopt(int fd, struct addr *a, struct buf *why);
+
 /* Remove the file of a unix socket; nothing for TCP. */
 void listener_unlink(const struct addr *a);
 
