@@ -54,7 +54,7 @@ void fanout_configure(struct fanout *f, const struct config *config)
 void fanout_finish(struct fanout *f)
 {
     list_each(&f->all, it) {
-        session_end(container_of(it, struct session, all), true);
+        session_end(container_of(it, struct session, all), CLOSING_SHUTDOWN, true);
     }
     replica_finish(&f->replica);
     batch_finish(&f->batch);
@@ -131,7 +131,7 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
         list_remove(&v->dirty);
         list_each(&v->subs, it) {
             if (v->refused)
-                session_leave(container_of(it, struct sub, link)->session, now_us);
+                session_leave(container_of(it, struct sub, link)->session, CLOSING_REFUSED, now_us);
             else
                 session_flush(container_of(it, struct sub, link)->session, now_us);
         }
@@ -160,8 +160,7 @@ static void cut_stalled(struct fanout *f, uint64_t now_us)
         struct session *s = container_of(it, struct session, timer);
         if (now_us - s->since_us < after)
             return;
-        metrics_add(f->metrics, METRIC_TIMEOUTS, 1);
-        session_end(s, true);
+        session_end(s, CLOSING_TIMEOUT, true);
     }
 }
 
@@ -196,7 +195,7 @@ static void retire_old(struct fanout *f, uint64_t now_us)
         struct session *s = container_of(it, struct session, all);
         if (now_us - s->started_us < after)
             return;
-        session_leave(s, now_us);
+        session_leave(s, CLOSING_MAX_AGE, now_us);
     }
 }
 
@@ -212,7 +211,7 @@ static void drain_some(struct fanout *f, uint64_t now_us)
         if (to_go == 0)
             return;
         to_go--;
-        session_leave(s, now_us);
+        session_leave(s, CLOSING_DRAIN, now_us);
     }
 }
 

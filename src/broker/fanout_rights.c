@@ -22,7 +22,7 @@ void fanout_expire(struct fanout *f, uint64_t now_us)
 {
     struct right *right;
     while ((right = rights_over(&f->rights, (int64_t)now_us + f->wall_ahead)) != NULL) {
-        if (!session_condemn(right->session, METRIC_EXPIRED))
+        if (!session_condemn(right->session, CLOSING_EXPIRED))
             right_settle(right); /* it is on its way out */
     }
 }
@@ -44,7 +44,7 @@ static bool brings(const struct sub *sub, struct name *channel)
 
 static size_t revoke(struct session *s)
 {
-    return session_condemn(s, METRIC_REVOKED) ? 1 : 0;
+    return session_condemn(s, CLOSING_REVOKED) ? 1 : 0;
 }
 
 /* All of a view's, or of those that match. */

@@ -91,19 +91,32 @@ static void detach(struct session *s)
     s->state = SESSION_ENDED;
 }
 
-void session_end(struct session *s, bool abort)
+void session_blame(struct session *s, enum closing why)
 {
+    if (s->why == CLOSING_NONE)
+        s->why = (uint8_t)why;
+}
+
+void session_end(struct session *s, enum closing why, bool abort)
+{
+    struct metrics *m = s->fanout->metrics;
     if (s->state == SESSION_ENDED)
         return;
-    if (s->state == SESSION_STREAMING)
-        metrics_add(s->fanout->metrics, METRIC_STREAMS_ENDED, 1);
+    session_blame(s, why);
+    if (s->state == SESSION_STREAMING) {
+        metrics_add(m, METRIC_STREAMS_ENDED, 1);
+        metrics_close(m, (enum closing)s->why);
+    }
     detach(s);
     s->transport->ops->close(s->transport, abort);
 }
 
-void session_peer_gone(struct session *s)
+void session_peer_gone(struct session *s, int err)
 {
-    session_end(s, true);
+    enum closing why = err == ERR_CLOSED    ? CLOSING_CLIENT
+                       : err == ERR_TIMEOUT ? CLOSING_TIMEOUT
+                                            : CLOSING_ERROR;
+    session_end(s, why, true);
 }
 
 static struct opening *opening_create(const struct session_request *q)
@@ -221,7 +234,7 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
     gauge_set(f->metrics, GAUGE_CLIENTS, ++f->count);
     session_enter(s, &f->waiting, now_us);
     if (refused(s))
-        session_leave(s, now_us);
+        session_leave(s, CLOSING_REFUSED, now_us);
     else if (session_ready(s))
         session_start(s, now_us);
     return ERR_OK;
@@ -243,12 +256,12 @@ struct right *session_restriction(const struct session *s)
     return s->right != NULL && s->right->restricted ? s->right : NULL;
 }
 
-bool session_condemn(struct session *s, enum metric why)
+bool session_condemn(struct session *s, enum closing why)
 {
     if (s->state == SESSION_ENDED || s->condemned || s->leaving)
         return false;
     s->condemned = true;
-    metrics_add(s->fanout->metrics, why, 1);
+    session_blame(s, why);
     if (s->right != NULL)
         right_settle(s->right);
     list_remove(&s->timer);
@@ -259,7 +272,7 @@ bool session_condemn(struct session *s, enum metric why)
 bool session_right_lost(struct session *s, uint64_t now_us)
 {
     if (s->right != NULL && right_is_over(s->right, (int64_t)now_us + s->fanout->wall_ahead))
-        (void)session_condemn(s, METRIC_EXPIRED);
+        (void)session_condemn(s, CLOSING_EXPIRED);
     return s->condemned;
 }
 
@@ -360,7 +373,7 @@ void session_begin(struct session *s, bool may_wait, uint64_t now_us)
     }
     if (err != ERR_OK || (s->inflight = prologue(s, &where, now_us)) == NULL) {
         metrics_add(f->metrics, METRIC_OUT_OF_MEMORY, 1);
-        session_end(s, true);
+        session_end(s, CLOSING_MEMORY, true);
         return;
     }
     s->raw = true;

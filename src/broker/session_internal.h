@@ -9,6 +9,9 @@
 /* Move it to the end of one of the fan-out's lists in order of time. */
 void session_enter(struct session *s, struct link *list, uint64_t now_us);
 
+/* Note why it ends, unless something else has begun its end. */
+void session_blame(struct session *s, enum closing why);
+
 /* session_start; without `may_wait` it begins at once. */
 void session_begin(struct session *s, bool may_wait, uint64_t now_us);
 

@@ -35,6 +35,7 @@ static bool inflight_kept(const struct session *s)
 void session_count_gap(struct session *s, enum gap_reason reason, const struct name *channel)
 {
     (void)channel;
+    s->gaps++;
     metrics_gap(s->fanout->metrics, reason);
 }
 
@@ -169,7 +170,7 @@ static void settle(struct session *s, const struct batch *b, size_t rest, size_t
     bool more = taken < rest + b->bytes || b->more;
     if (!advance(s, b, rest, taken)) {
         metrics_add(m, METRIC_OUT_OF_MEMORY, 1);
-        session_end(s, true);
+        session_end(s, CLOSING_MEMORY, true);
         return;
     }
     s->bytes += taken;
@@ -199,7 +200,7 @@ static void write_out(struct session *s, uint64_t now_us)
     }
     ssize_t taken = s->transport->ops->write(s->transport, iov, segments);
     if (taken < 0)
-        session_end(s, true);
+        session_peer_gone(s, (int)taken);
     else
         settle(s, b, rest, (size_t)taken, now_us);
 }
@@ -217,18 +218,12 @@ static struct reader reader_of(const struct session *s)
                            .live = s->live};
 }
 
-static void cut_slow(struct session *s)
-{
-    metrics_add(s->fanout->metrics, METRIC_SLOW_CUT, 1);
-    session_end(s, true);
-}
-
 bool session_cut_if_slow(struct session *s)
 {
     struct reader reader = reader_of(s);
     if (s->state != SESSION_STREAMING || !reader_too_slow(&reader))
         return false;
-    cut_slow(s);
+    session_end(s, CLOSING_SLOW, true);
     return true;
 }
 
@@ -245,11 +240,11 @@ static void send_owed(struct session *s, uint64_t now_us)
         batch_gather(&f->batch, &f->replica, &reader);
     if (f->batch.failed) {
         metrics_add(f->metrics, METRIC_OUT_OF_MEMORY, 1);
-        session_end(s, true);
+        session_end(s, CLOSING_MEMORY, true);
         return;
     }
     if (f->batch.cut) {
-        cut_slow(s);
+        session_end(s, CLOSING_SLOW, true);
         return;
     }
     write_out(s, now_us);
@@ -272,7 +267,7 @@ static void send_raw(struct session *s, const char *bytes, size_t len, uint64_t 
 {
     s->inflight = frame_wrap(bytes, len);
     if (s->inflight == NULL) {
-        session_end(s, true);
+        session_end(s, CLOSING_MEMORY, true);
         return;
     }
     s->raw = true;
@@ -291,7 +286,7 @@ void session_heartbeat(struct session *s, uint64_t now_us)
 static void say_goodbye(struct session *s, uint64_t now_us)
 {
     if (s->goodbye) {
-        session_end(s, false);
+        session_end(s, (enum closing)s->why, false);
         return;
     }
     s->goodbye = true;
@@ -313,8 +308,11 @@ static bool leave(struct session *s, uint64_t now_us)
     return true;
 }
 
-void session_leave(struct session *s, uint64_t now_us)
+void session_leave(struct session *s, enum closing why, uint64_t now_us)
 {
+    if (s->state == SESSION_ENDED)
+        return;
+    session_blame(s, why);
     if (s->state == SESSION_WAITING)
         session_begin(s, false, now_us);
     if (s->state == SESSION_STREAMING && !s->leaving)

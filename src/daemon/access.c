@@ -104,10 +104,12 @@ void access_put(struct buf *out, const char *text, size_t len)
         buf_str(out, "...");
 }
 
-void access_end(struct access *a, const struct access_peer *from, uint64_t events, uint64_t bytes)
+void access_end(struct access *a, const struct access_peer *from, const struct http1_end *end)
 {
+    static const struct http1_end none = {.why = CLOSING_NONE};
     if (a == NULL)
         return;
+    end = end == NULL ? &none : end;
     char text[NETADDR_TEXT_MAX];
     struct buf who = BUF_INIT;
     buf_printf(&who, "client=%s", netaddr_print(from->client, text));
@@ -118,10 +120,11 @@ void access_end(struct access *a, const struct access_peer *from, uint64_t event
         access_put(&who, from->sub, from->sub_len);
     }
     /* A target is printable ASCII without blanks (wire/httpreq). */
-    log_info("access: %s method=%s path=%.*s status=%d seconds=%.3f events=%llu bytes=%llu",
+    log_info("access: %s method=%s path=%.*s status=%d seconds=%.3f events=%llu bytes=%llu%s%s",
              buf_cstr(&who), a->method, a->path_len, a->path, a->status,
-             (double)(clock_mono_us() - a->started_us) / US_PER_S, (unsigned long long)events,
-             (unsigned long long)bytes);
+             (double)(clock_mono_us() - a->started_us) / US_PER_S, (unsigned long long)end->events,
+             (unsigned long long)end->bytes,
+             end->why == CLOSING_NONE ? "" : " reason=", closing_text(end->why));
     buf_finish(&who);
     free(a);
 }

@@ -198,7 +198,7 @@ void client_destroy(struct client *c, const struct http1_end *end, uint64_t now_
     if (c->by_subject != NULL)
         tally_give_back(c->tally, c->by_subject, now_us);
     struct access_peer from = {&c->address, &c->peer, c->sub, c->sub_len};
-    access_end(c->access, &from, end == NULL ? 0 : end->events, end == NULL ? 0 : end->bytes);
+    access_end(c->access, &from, end);
     free(c->sub);
     free(c);
 }

@@ -120,9 +120,11 @@ static void conn_close(struct conn *c)
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd);
     c->http->count--;
+    const struct session *s = &c->session;
     struct http1_end end = {.was_stream = c->was_stream,
-                            .events = c->session.events,
-                            .bytes = c->session.bytes,
+                            .events = s->events,
+                            .bytes = s->bytes,
+                            .why = (enum closing)s->why,
                             .user = c->user,
                             .holder = c->holder};
     c->http->events->on_closed(c->http->ctx, &end);
@@ -141,6 +143,29 @@ static void conn_linger(struct conn *c)
 
 /* ---- the session's transport ----------------------------------------------------------------- */
 
+/* What a socket's error says of the peer. */
+static int gone(int error)
+{
+    switch (error) {
+    case 0: /* a proper end */
+    case EPIPE:
+    case ECONNRESET:
+        return ERR_CLOSED;
+    case ETIMEDOUT: /* of listener_set_patience */
+        return ERR_TIMEOUT;
+    default:
+        return ERR_SYSTEM;
+    }
+}
+
+static int socket_error(const struct conn *c)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    (void)getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return gone(error);
+}
+
 static ssize_t send_some(const struct conn *c, struct iovec *iov, int count)
 {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
@@ -151,7 +176,7 @@ static ssize_t send_some(const struct conn *c, struct iovec *iov, int count)
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
             return 0;
         if (errno != EINTR)
-            return ERR_CLOSED;
+            return gone(errno);
     }
 }
 
@@ -331,7 +356,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         break;
     case CONN_STREAMING:
         if (status < 0 || (events & UV_DISCONNECT) != 0)
-            session_peer_gone(&c->session);
+            session_peer_gone(&c->session, socket_error(c));
         else if ((events & UV_WRITABLE) != 0)
             session_writable(&c->session, clock_mono_us());
         break;
@@ -387,7 +412,7 @@ void http1_close(struct http1 *h)
         list_each(lists[i], it) {
             struct conn *c = container_of(it, struct conn, link);
             if (c->state == CONN_STREAMING)
-                session_end(&c->session, true);
+                session_end(&c->session, CLOSING_SHUTDOWN, true);
             else
                 conn_close(c);
         }

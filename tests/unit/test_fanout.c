@@ -179,7 +179,7 @@ static void test_write_timeout(void **state)
     assert_int_equal(alive.transport.decoder.count, 21);
     world_sleep(&w, 20 * SECOND);
     assert_int_equal(alive.transport.closes, 0);
-    assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_TIMEOUTS), 1);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_TIMEOUT), 1);
     world_disconnect(&stuck);
     world_disconnect(&alive);
     world_finish(&w);

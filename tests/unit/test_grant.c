@@ -231,13 +231,13 @@ static void the_forbidden_cuts_nobody(void **state)
     world_expect(&c, "open new | 1 | 2");
     assert_int_equal(c.transport.closes, 0);
     assert_int_equal(other.transport.closes, 1); /* that was its channel */
-    assert_int_equal(metric(&w, METRIC_SLOW_CUT), 1);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_SLOW), 1);
     world_room(&w, &c, 0);
     for (int i = 0; i < 8; i++)
         world_deliver(&w, "a", "x");
     world_room(&w, &c, SIZE_MAX);
     assert_int_equal(c.transport.closes, 1); /* and this its own */
-    assert_int_equal(metric(&w, METRIC_SLOW_CUT), 2);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_SLOW), 2);
     world_disconnect(&c);
     world_disconnect(&other);
     world_finish(&w);

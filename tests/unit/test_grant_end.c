@@ -23,9 +23,9 @@ static struct fanout *fan(struct world *w)
     return &w->workers[0].fanout;
 }
 
-static uint64_t metric(struct world *w, enum metric m)
+static uint64_t closed(struct world *w, enum closing why)
 {
-    return metrics_get(&w->workers[0].metrics, m);
+    return metrics_closed(&w->workers[0].metrics, why);
 }
 
 static int64_t wall_s(const struct world *w)
@@ -67,14 +67,14 @@ static void until_its_token_runs_out(void **state)
     world_sleep(&w, WORLD_SECOND / 2);
     assert_sent_away(&soon);
     world_expect(&soon, "open new | 1");
-    assert_int_equal(metric(&w, METRIC_EXPIRED), 1);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 1);
     world_sleep(&w, 1980 * WORLD_SECOND);
     assert_int_equal(late.transport.closes, 0);
     world_sleep(&w, 10 * WORLD_SECOND + WORLD_SECOND / 4);
     assert_sent_away(&late);
     assert_int_equal(never.transport.closes, 0);
-    assert_int_equal(metric(&w, METRIC_EXPIRED), 2);
-    assert_int_equal(metric(&w, METRIC_REVOKED), 0);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 2);
+    assert_int_equal(closed(&w, CLOSING_REVOKED), 0);
     world_disconnect(&soon);
     world_disconnect(&late);
     world_disconnect(&never);
@@ -100,9 +100,9 @@ static void nothing_is_gathered_after_the_end(void **state)
     world_room(&w, &blocked, SIZE_MAX); /* it never got what it was owed */
     assert_sent_away(&blocked);
     world_expect(&blocked, "open new");
-    assert_int_equal(metric(&w, METRIC_EXPIRED), 2);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 2);
     world_tick(&w, 0);
-    assert_int_equal(metric(&w, METRIC_EXPIRED), 2);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 2);
     world_disconnect(&c);
     world_disconnect(&blocked);
     world_finish(&w);
@@ -190,7 +190,9 @@ static void who_is_slow_may_finish_its_frame(void **state)
         world_room(&w, all[i], 20); /* still there */
     world_deliver(&w, "a", "later");
     world_sleep(&w, 5 * WORLD_SECOND); /* it has run out meanwhile */
-    assert_int_equal(metric(&w, METRIC_EXPIRED), 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(all[i]->session.why, CLOSING_EXPIRED);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 0); /* not yet */
     world_room(&w, &done, SIZE_MAX);
     assert_sent_away(&done);
     assert_int_equal(done.transport.decoder.count, 2); /* open and the frame, not the later one */
@@ -202,7 +204,7 @@ static void who_is_slow_may_finish_its_frame(void **state)
     assert_true(stuck.transport.aborted);
     assert_int_equal(trickle.transport.closes, 1);
     assert_true(trickle.transport.aborted);
-    assert_int_equal(metric(&w, METRIC_TIMEOUTS), 2);
+    assert_int_equal(closed(&w, CLOSING_EXPIRED), 3); /* whatever finished them */
     for (size_t i = 0; i < 3; i++)
         world_disconnect(all[i]);
     world_finish(&w);
@@ -245,7 +247,7 @@ static void by_subject_and_channel(void **state)
         size_t cut = fanout_disconnect(fan(&w), sub, sub == NULL ? 0 : strlen(sub), channel,
                                        channel == NULL ? 0 : strlen(channel), w.mono);
         assert_int_equal(cut, strlen(cases[i].cut));
-        assert_int_equal(metric(&w, METRIC_REVOKED), cut);
+        assert_int_equal(closed(&w, CLOSING_REVOKED), cut);
         for (size_t k = 0; k < GUESTS; k++) {
             bool gone = strchr(cases[i].cut, '0' + (int)k) != NULL;
             if (gone)
@@ -393,7 +395,7 @@ static void check_reload(const struct reload *t)
     world_settle(&w);
     struct config *after = world_config(t->after);
     size_t cut = fanout_reload(fan(&w), after, knows, (void *)(uintptr_t)t->known, t->anew, w.mono);
-    assert_int_equal(metric(&w, METRIC_REVOKED), cut);
+    assert_int_equal(closed(&w, CLOSING_REVOKED), cut);
     world_deliver(&w, "open9", "x"); /* patterns' streams are decided by the new rules */
     for (size_t k = 0; k < COUNT; k++) {
         bool gone = strchr(t->cut, '0' + (int)k) != NULL;

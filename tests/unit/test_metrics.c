@@ -93,12 +93,14 @@ static void test_events_gaps_and_bytes(void **state)
     compare(&w, &seen);
     assert_int_equal(c.session.events + d.session.events, seen.events);
     assert_int_equal(c.session.bytes + d.session.bytes, seen.bytes);
+    assert_int_equal(c.session.gaps + d.session.gaps, seen.gaps);
     assert_int_equal(metrics_get(&w.metrics, METRIC_OVERSIZE), 1);
     assert_int_equal(metrics_get(&w.metrics, METRIC_MESSAGES), 52);
     assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_STREAMS), 2);
     world_disconnect(&c);
     world_disconnect(&d);
     assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_STREAMS_ENDED), 2);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_CLIENT), 2);
     world_finish(&w);
 }
 
@@ -112,13 +114,15 @@ static void test_heartbeats_and_goodbyes_are_bytes_only(void **state)
     world_connect(&w, 0, &c, "/events/a", NULL);
     world_settle(&w);
     session_heartbeat(&c.session, w.mono);
-    session_leave(&c.session, w.mono);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
     assert_int_equal(c.transport.closes, 1);
     look(&seen, &c);
     assert_int_equal(seen.events, 0);
     compare(&w, &seen);
     world_disconnect(&c);
     assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_STREAMS_ENDED), 1);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_MAX_AGE), 1);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_CLIENT), 0);
     world_connect(&w, 0, &c, "/events/b", NULL); /* gone before it began: no stream at all */
     world_disconnect(&c);
     assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_STREAMS), 1);

@@ -435,8 +435,8 @@ static void test_a_failing_write_ends_the_session(void **state)
     session_flush(&c.session, w.mono);
     session_writable(&c.session, w.mono);
     session_heartbeat(&c.session, w.mono);
-    session_leave(&c.session, w.mono);
-    session_end(&c.session, false);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
+    session_end(&c.session, CLOSING_MAX_AGE, false);
     assert_int_equal(w.workers[0].fanout.count, 0);
     world_disconnect(&c);
     world_finish(&w);
@@ -461,7 +461,7 @@ static void test_the_peer_goes_in_every_state(void **state)
     world_room(&w, &c, 5);
     world_deliver(&w, "a", "in flight");
     assert_false(c.session.raw);
-    session_leave(&c.session, w.mono);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
     assert_int_equal(c.transport.closes, 0);
     world_disconnect(&c);
     world_connect(&w, 0, &c, "/events/a?history=all", NULL); /* while history is replayed */
@@ -474,7 +474,7 @@ static void test_the_peer_goes_in_every_state(void **state)
     world_connect(&w, 0, &c, "/events/a", NULL); /* in the last line */
     world_settle(&w);
     world_room(&w, &c, 3);
-    session_leave(&c.session, w.mono);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
     assert_true(c.session.goodbye);
     world_disconnect(&c);
     assert_int_equal(w.workers[0].fanout.count, 0);
@@ -489,14 +489,14 @@ static void test_leave_says_when_to_come_back(void **state)
     world_open(&w, no_jitter, &c, "/events/a");
     world_deliver(&w, "a", "x");
     size_t before = c.transport.bytes.len;
-    session_leave(&c.session, w.mono);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
     assert_string_equal(fake_transport_text(&c.transport) + before, "retry: 2000\n");
     assert_int_equal(c.transport.closes, 1);
     assert_false(c.transport.aborted);
     assert_int_equal(c.transport.decoder.retry_ms, 2000);
     world_disconnect(&c);
     world_connect(&w, 0, &c, "/events/b", NULL); /* one that waits is opened first */
-    session_leave(&c.session, w.mono);
+    session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
     world_expect(&c, "open new");
     assert_int_equal(c.transport.decoder.retries, 2);
     assert_int_equal(c.transport.closes, 1);
@@ -516,8 +516,8 @@ static void test_leave_at_every_byte_of_a_block(void **state)
         world_publish(&w, "a", "second");
         world_turn(&w, 0);
         bool all = !c.session.blocked;
-        session_leave(&c.session, w.mono);
-        session_leave(&c.session, w.mono);
+        session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
+        session_leave(&c.session, CLOSING_MAX_AGE, w.mono);
         world_room(&w, &c, 1);
         world_room(&w, &c, SIZE_MAX);
         assert_int_equal(c.transport.closes, 1);

@@ -245,7 +245,7 @@ static void test_off_the_tail_the_stream_ends(void **state)
     world_sleep(&w, WORLD_SECOND);
     assert_int_equal(slow.transport.closes, 1);
     assert_int_equal(quick.transport.closes, 0);
-    assert_int_equal(metrics_get(&w.workers[0].metrics, METRIC_SLOW_CUT), 1);
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_SLOW), 1);
     come_back(&w, &slow, "/events/log");
     world_expect(&slow, "open gap | gap log evicted | 2 | 3 | 4");
     world_disconnect(&slow);

@@ -372,7 +372,7 @@ void world_connect_granted(struct world *r, uint32_t worker, struct world_client
 
 void world_disconnect(struct world_client *c)
 {
-    session_peer_gone(&c->session);
+    session_peer_gone(&c->session, ERR_CLOSED);
     assert_int_equal(c->transport.closes, 1);
     fake_transport_finish(&c->transport);
 }

@@ -12,6 +12,7 @@
     X(EXISTS, "already there")                                                                     \
     X(AGAIN, "not possible now, try again")                                                        \
     X(CLOSED, "closed by the peer")                                                                \
+    X(TIMEOUT, "took too long")                                                                    \
     X(DENIED, "permission denied")                                                                 \
     X(SYSTEM, "system call failed")
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "tickerd/broker/closing.h"
 #include "tickerd/broker/histogram.h"
 #include "tickerd/broker/ring.h"
 
@@ -28,11 +29,7 @@
     X(STREAMS, "streams opened")                                                                   \
     X(STREAMS_ENDED, "streams closed")                                                             \
     X(DELIVERIES, "events written to clients")                                                     \
-    X(BYTES, "bytes written to clients")                                                           \
-    X(TIMEOUTS, "clients closed because they took nothing for too long")                           \
-    X(SLOW_CUT, "clients closed because they were too slow for a channel that disconnects")        \
-    X(EXPIRED, "streams closed because their token ran out")                                       \
-    X(REVOKED, "streams closed because their right was taken away")
+    X(BYTES, "bytes written to clients")
 
 enum metric {
 #define METRIC_ENUM(name, help) METRIC_##name,
@@ -78,11 +75,11 @@ struct metrics {
     _Atomic uint64_t gaps[GAP_REASON_COUNT]; /* gap events written to clients */
     struct histogram turns;                  /* how long the loop's turns took, without waiting */
     struct histogram latency; /* from the read from the source to the write to a live client */
+    _Atomic uint64_t closed[CLOSING_COUNT]; /* streams, by the reason */
 };
 
 static inline void metrics_add(struct metrics *m, enum metric which, uint64_t n)
 {
-    /* One writer: a plain add is enough, the atomic only keeps readers from tearing. */
     histogram_raise(&m->value[which], n);
 }
 
@@ -103,6 +100,17 @@ static inline uint64_t metrics_gaps(const struct metrics *m)
     for (size_t i = 0; i < GAP_REASON_COUNT; i++)
         sum += atomic_load_explicit(&m->gaps[i], memory_order_relaxed);
     return sum;
+}
+
+/* A stream has ended. */
+static inline void metrics_close(struct metrics *m, enum closing why)
+{
+    histogram_raise(&m->closed[why], 1);
+}
+
+static inline uint64_t metrics_closed(const struct metrics *m, enum closing why)
+{
+    return atomic_load_explicit(&m->closed[why], memory_order_relaxed);
 }
 
 static inline void gauge_set(struct metrics *m, enum gauge which, uint64_t v)

@@ -4,8 +4,8 @@
  *
  * Life: session_open (waiting for views) → started by the fan-out when all views are ready or the
  * time is up → streaming → ended by the peer (session_peer_gone), by an error or a time-out, or by
- * session_leave. When a session ends it calls transport->close once; its memory is the
- * transport's. */
+ * session_leave. What first made it end is its reason. When a session ends it calls
+ * transport->close once; its memory is the transport's. */
 #ifndef TICKERD_BROKER_SESSION_H
 #define TICKERD_BROKER_SESSION_H
 
@@ -34,6 +34,7 @@ struct session {
     struct replay *replay;   /* what it remembers until it has caught up; often NULL */
     struct right *right;     /* NULL: it has no token, and nothing is decided channel by channel */
     uint64_t events, bytes;  /* written */
+    uint32_t gaps;           /* gap events among what was written, which `events` has not */
     uint32_t turn;           /* the fan-out's turn it was flushed in */
     uint16_t sub_count;
     uint8_t state;
@@ -45,6 +46,7 @@ struct session {
     bool leaving;   /* ends as soon as nothing is in flight */
     bool goodbye;   /* the last line is out or in flight */
     bool condemned; /* has lost its right: gets nothing more but the last line */
+    uint8_t why;    /* enum closing: what began its end */
 };
 
 struct session_request {
@@ -65,8 +67,9 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
 /* The transport can take bytes again, as asked by want_write. */
 void session_writable(struct session *s, uint64_t now_us);
 
-/* The peer closed or reset the connection. */
-void session_peer_gone(struct session *s);
+/* The connection is gone: ERR_CLOSED, by the peer; ERR_TIMEOUT, since the peer took nothing; else
+ * for another reason. */
+void session_peer_gone(struct session *s, int err);
 
 /* Send what is owed, if the transport can take it. Once a turn at most. */
 void session_flush(struct session *s, uint64_t now_us);
@@ -86,12 +89,12 @@ void session_heartbeat(struct session *s, uint64_t now_us);
 bool session_cut_if_slow(struct session *s);
 
 /* Tell the client when to come back (fanout_retry_ms) and end on a block boundary. */
-void session_leave(struct session *s, uint64_t now_us);
+void session_leave(struct session *s, enum closing why, uint64_t now_us);
 
 /* It has lost its right: from now on it gets nothing more but the rest of what is in flight and its
- * last line, which fanout.condemned, where it waits, brings. Counts `why`. False: it was on its way
- * out already. */
-bool session_condemn(struct session *s, enum metric why);
+ * last line, which fanout.condemned, where it waits, brings. False: it was on its way out already.
+ */
+bool session_condemn(struct session *s, enum closing why);
 
 /* Send a condemned one away. */
 void session_send_away(struct session *s, uint64_t now_us);
@@ -101,7 +104,7 @@ void session_send_away(struct session *s, uint64_t now_us);
 bool session_restrict(struct session *s);
 
 /* End at once: detach from everything and close the transport. */
-void session_end(struct session *s, bool abort);
+void session_end(struct session *s, enum closing why, bool abort);
 
 /* Append the stream's first block. `id` is text of one line; NULL: none, for who is turned away and
  * shall ask for his history again, which an id would overrule. */

@@ -12,7 +12,7 @@ struct transport;
 
 struct transport_ops {
     /* Hand over bytes, in one system call. Returns how many were taken (less than all: the peer is
-     * slow, 0 included), or a negative err code when the peer is gone. Mandatory. */
+     * slow, 0 included), or a negative code for session_peer_gone. Mandatory. */
     ssize_t (*write)(struct transport *t, struct iovec *iov, int count);
     /* Ask for, or stop, a call of session_writable once bytes can be taken again. Mandatory. */
     void (*want_write)(struct transport *t, bool on);

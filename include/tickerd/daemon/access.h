@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "tickerd/base/buf.h"
+#include "tickerd/net/http1.h"
 #include "tickerd/wire/httpreq.h"
 #include "tickerd/wire/netblock.h"
 
@@ -29,8 +30,8 @@ struct access *access_begin(const struct httpreq *request);
 /* Note the status of the answer. NULL is allowed. */
 void access_status(struct access *a, int status);
 
-/* Write the line and free. NULL is allowed. */
-void access_end(struct access *a, const struct access_peer *from, uint64_t events, uint64_t bytes);
+/* Write the line and free. NULL is allowed, for `end`, too: then nothing came of it. */
+void access_end(struct access *a, const struct access_peer *from, const struct http1_end *end);
 
 /* Append text as one value: what could end it, or look like another, is percent-encoded. Cut after
  * a while, with an ellipsis. */

@@ -22,8 +22,9 @@ struct http1_end {
     bool was_stream;
     uint64_t events; /* written to the stream */
     uint64_t bytes;
-    void *user;   /* as set by http1_set_user */
-    void *holder; /* as given to http1_hold, if it was still held; else NULL */
+    enum closing why; /* CLOSING_NONE: it was no stream, or none that began */
+    void *user;       /* as set by http1_set_user */
+    void *holder;     /* as given to http1_hold, if it was still held; else NULL */
 };
 
 struct http1_events {
