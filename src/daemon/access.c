@@ -27,6 +27,8 @@ static const char *method_name(const struct httpreq *request)
         return "HEAD";
     case HTTP_M_OPTIONS:
         return "OPTIONS";
+    case HTTP_M_POST:
+        return "POST";
     case HTTP_M_OTHER:
         break;
     }

@@ -26,6 +26,8 @@ static const char *status_text(int status)
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
+        {411, "Length Required"},
+        {413, "Content Too Large"},
         {414, "URI Too Long"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},

@@ -166,7 +166,7 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
                          .wants_stream = httpreq_accepts_stream(request)};
     if (!note_request(&x))
         return;
-    if (x.method == HTTP_M_OTHER) {
+    if (x.method == HTTP_M_POST || x.method == HTTP_M_OTHER) {
         answer_error(&x, 405, "method_not_allowed",
                      "Only GET, HEAD and OPTIONS are allowed here; events are published through "
                      "Redis.",

@@ -32,7 +32,8 @@ enum conn_state {
 struct reading {
     struct httpreq *request;
     struct netaddr peer;
-    bool proxied; /* a PROXY header comes first */
+    bool proxied;   /* a PROXY header comes first */
+    bool continued; /* it has been told to send the body */
     struct proxyhdr proxy;
 };
 
@@ -93,6 +94,7 @@ static struct reading *reading_create(const struct http1 *h, const struct netadd
         free(r);
         return NULL;
     }
+    httpreq_set_body_max(r->request, h->body_max);
     r->peer = *peer;
     r->proxied = proxied;
     proxyhdr_init(&r->proxy);
@@ -295,6 +297,17 @@ static bool take_proxy(struct conn *c, const char *data, size_t len, size_t *use
     return false;
 }
 
+/* A peer that waits for this word sends its body without it after a while; the line is as good as
+ * dead if it does not take so little. */
+static void tell_to_continue(struct conn *c)
+{
+    static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)line, .iov_len = sizeof line - 1};
+    c->reading->continued = true;
+    if (send_some(c, &iov, 1) != (ssize_t)iov.iov_len)
+        conn_close(c);
+}
+
 static void take_input(struct conn *c, const char *data, size_t len)
 {
     struct http1 *h = c->http;
@@ -306,6 +319,8 @@ static void take_input(struct conn *c, const char *data, size_t len)
     enum httpreq_state state = httpreq_feed(r->request, data + used, len - used, NULL);
     if (state == HTTPREQ_ERROR)
         answer_bad(c, httpreq_error(r->request));
+    if (state == HTTPREQ_MORE && !r->continued && httpreq_awaits_continue(r->request))
+        tell_to_continue(c);
     if (state != HTTPREQ_DONE)
         return;
     c->reading = NULL; /* as in answer_bad */
@@ -394,6 +409,11 @@ void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_ti
 {
     h->request_bytes = request_bytes;
     h->request_timeout_us = request_timeout_us;
+}
+
+void http1_set_body_max(struct http1 *h, size_t bytes)
+{
+    h->body_max = bytes;
 }
 
 void http1_set_patience(struct http1 *h, uint64_t ms)

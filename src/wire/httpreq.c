@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tickerd/base/buf.h"
+
 /* The head is taken in line by line. Bytes are checked one at a time for what no head may hold
  * (bare CR, bare LF, control bytes, too much); a line that is complete goes to llhttp in one
  * piece, and what is wanted of it is kept. So llhttp sees the same calls however the bytes were
@@ -19,7 +21,8 @@
  *     | target | values kept so far … | the line being read |
  *                                     ^ kept                ^ len
  *
- * A value that continues an earlier one is rotated to its place behind it. */
+ * A value that continues an earlier one is rotated to its place behind it. A body, where one may
+ * come, is kept apart from it, and llhttp does not see it: with a length it needs no parsing. */
 
 enum {
     LINE_MIN = 256,      /* first allocation */
@@ -42,6 +45,8 @@ enum refusal {
     REFUSE_DUPLICATE,
     REFUSE_MISSING_HOST,
     REFUSE_UNEXPECTED_BODY,
+    REFUSE_NO_LENGTH,
+    REFUSE_BODY_TOO_LARGE,
     REFUSE_URI_TOO_LONG,
     REFUSE_TOO_LARGE,
     REFUSE_TOO_MANY,
@@ -68,6 +73,9 @@ static const struct httpreq_error refusals[] = {
     [REFUSE_MISSING_HOST] = {400, "missing_host", "An HTTP/1.1 request must have a Host header."},
     [REFUSE_UNEXPECTED_BODY] = {400, "unexpected_body",
                                 "A request with this method must have no body."},
+    [REFUSE_NO_LENGTH] = {411, "length_required",
+                          "A body must come with its Content-Length, not in chunks."},
+    [REFUSE_BODY_TOO_LARGE] = {413, "body_too_large", "The body is larger than this server takes."},
     [REFUSE_URI_TOO_LONG] = {414, "uri_too_long", "The request target is too long."},
     [REFUSE_TOO_LARGE] = {431, "headers_too_large", "The request head is too large."},
     [REFUSE_TOO_MANY] = {431, "headers_too_large", "The request has too many headers."},
@@ -99,7 +107,12 @@ struct httpreq {
     unsigned spaces; /* in the request line so far */
     size_t target_len;
     unsigned headers;
-    bool content_length, transfer_encoding, has_body;
+    bool content_length, transfer_encoding, has_body, expects_continue;
+
+    size_t body_max; /* 0: bodies are not read */
+    size_t body_len; /* as announced; SIZE_MAX: more than can be counted */
+    struct buf body;
+    bool in_body;
 
     enum http_method method; /* known from the first space on, since errors depend on it too */
     bool method_known;
@@ -144,7 +157,7 @@ struct http_slice http_trim(struct http_slice s)
     return s;
 }
 
-static bool slice_is(struct http_slice s, const char *text)
+bool http_slice_is(struct http_slice s, const char *text)
 {
     return s.len == strlen(text) && strncasecmp(s.p, text, s.len) == 0;
 }
@@ -278,6 +291,8 @@ static bool take_content_length(struct httpreq *r, struct http_slice value)
         if (!is_digit(value.p[i]))
             return refuse(r, REFUSE_BAD_LENGTH);
         r->has_body |= value.p[i] != '0';
+        size_t digit = (size_t)(value.p[i] - '0');
+        r->body_len = r->body_len > (SIZE_MAX - 9) / 10 ? SIZE_MAX : r->body_len * 10 + digit;
     }
     return value.len > 0 || refuse(r, REFUSE_BAD_LENGTH);
 }
@@ -289,12 +304,14 @@ static bool take_header(struct httpreq *r, struct http_slice name, struct http_s
         HTTPREQ_HEADERS(HEADER_NAME)
 #undef HEADER_NAME
     };
-    if (slice_is(name, "content-length"))
+    if (http_slice_is(name, "content-length"))
         return take_content_length(r, value);
-    if (slice_is(name, "transfer-encoding"))
+    if (http_slice_is(name, "transfer-encoding"))
         r->transfer_encoding = r->has_body = true;
+    if (http_slice_is(name, "expect"))
+        r->expects_continue = http_slice_is(value, "100-continue");
     for (size_t i = 0; i < HTTPREQ_HEADER_COUNT; i++) {
-        if (!slice_is(name, names[i]))
+        if (!http_slice_is(name, names[i]))
             continue;
         enum httpreq_header which = (enum httpreq_header)i;
         if (r->values[i].present && !may_repeat(which))
@@ -334,16 +351,30 @@ static int on_headers_complete(llhttp_t *parser)
 
 static const llhttp_settings_t settings = {.on_headers_complete = on_headers_complete};
 
+/* RFC 9112 §6.3: neither a length nor a coding means no body. */
+static bool begin_body(struct httpreq *r)
+{
+    if (r->transfer_encoding)
+        return refuse(r, REFUSE_NO_LENGTH);
+    if (r->body_len > r->body_max)
+        return refuse(r, REFUSE_BODY_TOO_LARGE);
+    r->in_body = r->body_len > 0;
+    r->state = r->in_body ? HTTPREQ_MORE : HTTPREQ_DONE;
+    return true;
+}
+
 static bool finish_head(struct httpreq *r)
 {
     if (r->content_length && r->transfer_encoding)
         return refuse(r, REFUSE_BAD_FRAMING);
     if (r->minor == 1 && !r->values[HTTPREQ_HOST].present)
         return refuse(r, REFUSE_MISSING_HOST);
-    if (r->method != HTTP_M_OTHER && r->has_body)
+    if (r->method < HTTP_M_POST && r->has_body)
         return refuse(r, REFUSE_UNEXPECTED_BODY);
     if (!r->complete)
         return refuse(r, REFUSE_BAD_REQUEST);
+    if (r->method == HTTP_M_POST && r->body_max > 0)
+        return begin_body(r);
     r->state = HTTPREQ_DONE;
     return true;
 }
@@ -446,6 +477,29 @@ static bool add_byte(struct httpreq *r, char c)
     return true;
 }
 
+static void take_head_byte(struct httpreq *r, char c)
+{
+    if (!check_byte(r, c) || !add_byte(r, c))
+        return;
+    r->total++;
+    r->cr = c == '\r';
+    if (c == '\n')
+        (void)take_line(r);
+}
+
+/* Returns how many of the bytes belong to the body. */
+static size_t take_body(struct httpreq *r, const char *data, size_t len)
+{
+    size_t left = r->body_len - r->body.len;
+    size_t n = len < left ? len : left;
+    buf_append(&r->body, data, n);
+    if (r->body.failed)
+        (void)refuse(r, REFUSE_NO_MEMORY);
+    else if (n == left)
+        r->state = HTTPREQ_DONE;
+    return n;
+}
+
 /* ---- the public functions ---- */
 
 struct httpreq *httpreq_create(size_t max_bytes)
@@ -457,7 +511,13 @@ struct httpreq *httpreq_create(size_t max_bytes)
     r->method = HTTP_M_OTHER;
     llhttp_init(&r->parser, HTTP_REQUEST, &settings);
     r->parser.data = r;
+    buf_init(&r->body);
     return r;
+}
+
+void httpreq_set_body_max(struct httpreq *r, size_t bytes)
+{
+    r->body_max = bytes;
 }
 
 void httpreq_destroy(struct httpreq *r)
@@ -465,6 +525,7 @@ void httpreq_destroy(struct httpreq *r)
     if (r == NULL)
         return;
     free(r->text);
+    buf_finish(&r->body);
     free(r);
 }
 
@@ -472,13 +533,10 @@ enum httpreq_state httpreq_feed(struct httpreq *r, const char *data, size_t len,
 {
     size_t i = 0;
     while (i < len && r->state == HTTPREQ_MORE) {
-        char c = data[i++];
-        if (!check_byte(r, c) || !add_byte(r, c))
-            break;
-        r->total++;
-        r->cr = c == '\r';
-        if (c == '\n')
-            (void)take_line(r);
+        if (r->in_body)
+            i += take_body(r, data + i, len - i);
+        else
+            take_head_byte(r, data[i++]);
     }
     if (used != NULL)
         *used = i;
@@ -510,54 +568,18 @@ int httpreq_minor(const struct httpreq *r)
     return r->minor;
 }
 
+struct http_slice httpreq_body(const struct httpreq *r)
+{
+    return (struct http_slice){r->body.data, r->body.len};
+}
+
+bool httpreq_awaits_continue(const struct httpreq *r)
+{
+    return r->state == HTTPREQ_MORE && r->in_body && r->expects_continue && r->minor == 1 &&
+           r->body.len == 0;
+}
+
 const struct httpreq_error *httpreq_error(const struct httpreq *r)
 {
     return &refusals[r->refusal];
-}
-
-/* Cut `*rest` at the first `stop` outside a quoted string. */
-static struct http_slice cut(struct http_slice *rest, char stop)
-{
-    bool quoted = false;
-    size_t i = 0;
-    for (; i < rest->len && (quoted || rest->p[i] != stop); i++) {
-        if (rest->p[i] == '"')
-            quoted = !quoted;
-        else if (quoted && rest->p[i] == '\\' && i + 1 < rest->len)
-            i++;
-    }
-    struct http_slice head = {rest->p, i};
-    size_t gone = i < rest->len ? i + 1 : i;
-    rest->p += gone;
-    rest->len -= gone;
-    return http_trim(head);
-}
-
-/* Whether a quality is 0, 0., 0.0, 0.00 or 0.000. */
-static bool quality_zero(struct http_slice q)
-{
-    if (q.len == 0 || q.p[0] != '0' || (q.len > 1 && q.p[1] != '.'))
-        return false;
-    for (size_t i = 2; i < q.len; i++) {
-        if (q.p[i] != '0')
-            return false;
-    }
-    return true;
-}
-
-bool httpreq_accepts_stream(const struct httpreq *r)
-{
-    struct http_slice accept = httpreq_header(r, HTTPREQ_ACCEPT);
-    while (accept.len > 0) {
-        struct http_slice range = cut(&accept, ',');
-        bool named = slice_is(cut(&range, ';'), "text/event-stream");
-        while (named && range.len > 0) {
-            struct http_slice value = cut(&range, ';');
-            if (slice_is(cut(&value, '='), "q"))
-                named = !quality_zero(http_trim(value));
-        }
-        if (named)
-            return true;
-    }
-    return false;
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -47,8 +48,12 @@ static bool on_peer(void *ctx, struct conn *c, const struct netaddr *peer,
 static void on_request(void *ctx, struct conn *c, const struct httpreq *request)
 {
     struct rig *r = ctx;
-    (void)request;
+    struct http_slice body = httpreq_body(request);
     r->requests++;
+    if (httpreq_method(request) == HTTP_M_POST) { /* what it said comes back */
+        http1_reply(c, body.p, body.len);
+        return;
+    }
     if (r->answer != NULL) {
         http1_reply(c, r->answer, r->answer_len);
         return;
@@ -362,6 +367,106 @@ static void the_holder_learns_that_the_peer_is_gone(void **state)
     }
 }
 
+/* ---- bodies ---------------------------------------------------------------------------------- */
+
+static void begin_posts(struct rig *r, size_t body_max)
+{
+    begin(r, true);
+    http1_close(&r->http); /* that one came too early */
+    (void)close(r->peer);
+    r->closed = 0;
+    int fds[2];
+    struct netaddr nobody = {.is_unix = true};
+    http1_set_body_max(&r->http, body_max);
+    tcp_pair(fds);
+    r->peer = fds[0];
+    assert_int_equal(http1_accept(&r->http, fds[1], &nobody, false), ERR_OK);
+}
+
+static void say_length(struct rig *r, size_t len, const char *headers)
+{
+    char head[200];
+    int n = snprintf(head, sizeof head,
+                     "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", headers, len);
+    say(r, head, (size_t)n);
+}
+
+static void a_body_is_read_whole(void **state)
+{
+    (void)state;
+    struct rig r;
+    begin_posts(&r, BIG);
+    char *bytes = big_answer(&r);
+    r.answer_len = 1024 * 1024;
+    say_length(&r, r.answer_len, "");
+    for (size_t sent = 0; sent < r.answer_len;) {
+        ssize_t n = send(r.peer, bytes + sent, r.answer_len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        assert_true(n > 0 || errno == EAGAIN);
+        sent += n > 0 ? (size_t)n : 0;
+        turn(&r);
+    }
+    hear_all(&r);
+    assert_int_equal(r.requests, 1);
+    end(&r);
+    free(bytes);
+}
+
+static void who_waits_is_told_to_continue(void **state)
+{
+    (void)state;
+    struct rig r;
+    begin_posts(&r, BIG);
+    say_length(&r, 4, "Expect: 100-continue\r\n");
+    r.answer = "HTTP/1.1 100 Continue\r\n\r\nbody";
+    r.answer_len = strlen(r.answer);
+    uint64_t late = clock_mono_us() + 5 * US_PER_S;
+    while (r.got_len == 0 && clock_mono_us() < late) {
+        turn(&r);
+        (void)hear(&r, BIG);
+    }
+    assert_int_equal(r.got_len, r.answer_len - 4);
+    for (size_t i = 0; i < 4; i++) { /* told once */
+        say(&r, "body" + i, 1);
+        turn(&r);
+    }
+    hear_all(&r);
+    end(&r);
+}
+
+static void check_refused(size_t body_max, const char *headers, size_t len, int status)
+{
+    struct rig r;
+    begin_posts(&r, body_max);
+    say_length(&r, len, headers);
+    turn_until(&r, &r.bad);
+    assert_int_equal(r.status, status);
+    assert_int_equal(r.requests, 0);
+    r.answer = "bad";
+    r.answer_len = 3;
+    hear_all(&r);
+    end(&r);
+}
+
+static void bodies_that_are_refused(void **state)
+{
+    (void)state;
+    check_refused(100, "", 101, 413);
+    check_refused(100, "Expect: 100-continue\r\n", 101, 413);
+    check_refused(100, "Content-Length: 3\r\n", 3, 400);
+    check_refused(100, "", 100, 408); /* it never comes */
+}
+
+static void without_a_bound_no_body_is_read(void **state)
+{
+    (void)state;
+    struct rig r;
+    begin_posts(&r, 0);
+    say_length(&r, 1000 * 1000, "Expect: 100-continue\r\n");
+    turn_until(&r, &r.requests);
+    hear_all(&r); /* nothing */
+    end(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +477,10 @@ int main(void)
         cmocka_unit_test(an_answer_is_not_finished),
         cmocka_unit_test(a_held_request_is_answered_later),
         cmocka_unit_test(the_holder_learns_that_the_peer_is_gone),
+        cmocka_unit_test(a_body_is_read_whole),
+        cmocka_unit_test(who_waits_is_told_to_continue),
+        cmocka_unit_test(bodies_that_are_refused),
+        cmocka_unit_test(without_a_bound_no_body_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,93 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prng.h"
+#include "httpreq_util.h"
 #include "tickerd/base/buf.h"
 #include "tickerd/wire/httpreq.h"
-
-enum { LIMIT = 16384 };
-
-/* Feed bytes from a block of exactly their size, so that a read beyond them is found. */
-static enum httpreq_state feed(struct httpreq *r, const char *data, size_t len, size_t *total)
-{
-    char *exact = malloc(len == 0 ? 1 : len);
-    assert_non_null(exact);
-    if (len > 0)
-        memcpy(exact, data, len);
-    size_t used = 0;
-    enum httpreq_state state = httpreq_feed(r, exact, len, &used);
-    assert_true(used <= len);
-    assert_true(state != HTTPREQ_MORE || used == len);
-    *total += used;
-    free(exact);
-    return state;
-}
-
-/* Everything a caller can learn, as text: `<status> <code>` and more, or `<used> <target> …`. */
-static void describe(struct buf *out, const struct httpreq *r, enum httpreq_state state,
-                     size_t used)
-{
-    static const char *const states[] = {"more", "done", "error"};
-    const struct httpreq_error *error = httpreq_error(r);
-    buf_printf(out, "%s %zu %d %s [%s] %d %d", states[state], used, error->status, error->code,
-               error->message, httpreq_accepts_stream(r), (int)httpreq_method(r));
-    if (state == HTTPREQ_DONE) {
-        struct http_slice target = httpreq_target(r);
-        buf_printf(out, " 1.%d '%.*s'", httpreq_minor(r), (int)target.len, target.p);
-    }
-    for (int i = 0; i < HTTPREQ_HEADER_COUNT; i++) {
-        struct http_slice v = httpreq_header(r, (enum httpreq_header)i);
-        if (v.p != NULL)
-            buf_printf(out, " %d='%.*s'", i, (int)v.len, v.p);
-    }
-}
-
-/* The outcome of bytes that come in pieces: the first `cut`, then the rest `step` at a time. */
-static void outcome(struct buf *out, size_t limit, const char *data, size_t len, size_t cut,
-                    size_t step)
-{
-    struct httpreq *r = httpreq_create(limit);
-    assert_non_null(r);
-    size_t used = 0;
-    enum httpreq_state state = feed(r, data, cut, &used);
-    for (size_t i = cut; i < len && state == HTTPREQ_MORE; i += step)
-        state = feed(r, data + i, len - i < step ? len - i : step, &used);
-    describe(out, r, state, used);
-    httpreq_destroy(r);
-}
-
-/* The outcome, after checking that it is the same however the bytes are split. */
-static char *check_splits(size_t limit, const char *data, size_t len)
-{
-    struct buf whole = BUF_INIT, other = BUF_INIT;
-    outcome(&whole, limit, data, len, len, 1);
-    outcome(&other, limit, data, len, 0, 1);
-    assert_string_equal(buf_cstr(&other), buf_cstr(&whole));
-    /* Beyond some size every split is a waste; the ends and some in between will do. */
-    for (size_t cut = 0; cut <= len; cut += len < 2000 || cut < 100 || len - cut < 100 ? 1 : 53) {
-        buf_reset(&other);
-        outcome(&other, limit, data, len, cut, len + 1);
-        if (strcmp(buf_cstr(&other), buf_cstr(&whole)) != 0)
-            fail_msg("cut at %zu: %s\nwhole: %s", cut, buf_cstr(&other), buf_cstr(&whole));
-    }
-    buf_finish(&other);
-    char *text = strdup(buf_cstr(&whole));
-    assert_non_null(text);
-    buf_finish(&whole);
-    return text;
-}
-
-static void check_refused(size_t limit, const char *data, size_t len, int status, const char *code)
-{
-    char *got = check_splits(limit, data, len);
-    size_t used;
-    int got_status;
-    char got_code[40];
-    if (sscanf(got, "error %zu %d %39s", &used, &got_status, got_code) != 3 ||
-        got_status != status || strcmp(got_code, code) != 0)
-        fail_msg("expected %d %s of:\n%.*s\ngot %s", status, code, (int)len, data, got);
-    free(got);
-}
 
 #define H "Host: x\r\n"
 
@@ -122,8 +38,8 @@ static const struct {
      HTTP_M_GET, 1, "/"},
     {"GET / HTTP/1.1\r\n" H "Connection: close\r\nX:\r\nY: \t \r\nZ: a\tb \xff\r\n\r\n", HTTP_M_GET,
      1, "/"},
-    {"POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\n", HTTP_M_OTHER, 1, "/"},
-    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", HTTP_M_OTHER, 1, "/"},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\n", HTTP_M_POST, 1, "/"},
+    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", HTTP_M_POST, 1, "/"},
     {"PUT /events/a HTTP/1.1\r\n" H "Content-Length: 99999\r\n\r\n", HTTP_M_OTHER, 1, "/events/a"},
     {"PATCH / HTTP/1.1\r\n" H "\r\n", HTTP_M_OTHER, 1, "/"},
     {"DELETE / HTTP/1.0\r\n\r\n", HTTP_M_OTHER, 0, "/"},
@@ -139,7 +55,7 @@ static void test_accepted(void **state)
         int all = snprintf(text, sizeof text, "%sGET /next HTTP/1.1\r\n\r\n", accepted[i].head);
         int want = snprintf(expected, sizeof expected, "done %zu 0  [] 0 %d 1.%d '%s'", n,
                             (int)accepted[i].method, accepted[i].minor, accepted[i].target);
-        char *got = check_splits(LIMIT, text, (size_t)all);
+        char *got = httpreq_check_splits(LIMIT, text, (size_t)all);
         if (strncmp(got, expected, (size_t)want) != 0)
             fail_msg("%s\nexpected %s\ngot %s", accepted[i].head, expected, got);
         free(got);
@@ -228,12 +144,12 @@ static void test_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        check_refused(LIMIT, refused[i].head, strlen(refused[i].head), refused[i].status,
-                      refused[i].code);
+        httpreq_check_refused(LIMIT, refused[i].head, strlen(refused[i].head), refused[i].status,
+                              refused[i].code);
     static const char nul[] = "GET / HTTP/1.1\r\n" H "a: b\0c\r\n\r\n";
-    check_refused(LIMIT, nul, sizeof nul - 1, 400, "bad_request");
+    httpreq_check_refused(LIMIT, nul, sizeof nul - 1, 400, "bad_request");
     static const char early[] = "\0";
-    check_refused(LIMIT, early, 1, 400, "bad_request");
+    httpreq_check_refused(LIMIT, early, 1, 400, "bad_request");
 }
 
 static void test_incomplete_wants_more(void **state)
@@ -241,7 +157,7 @@ static void test_incomplete_wants_more(void **state)
     (void)state;
     static const char head[] = "\r\nGET /events/a HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n";
     for (size_t n = 0; n < sizeof head - 1; n++) {
-        char *got = check_splits(LIMIT, head, n);
+        char *got = httpreq_check_splits(LIMIT, head, n);
         assert_memory_equal(got, "more ", 5);
         free(got);
     }
@@ -252,7 +168,7 @@ static void check_header(const char *lines, enum httpreq_header which, const cha
 {
     struct buf b = BUF_INIT;
     buf_printf(&b, "GET /target HTTP/1.1\r\nHost: x\r\n%s\r\n", lines);
-    free(check_splits(LIMIT, b.data, b.len));
+    free(httpreq_check_splits(LIMIT, b.data, b.len));
     struct httpreq *r = httpreq_create(LIMIT);
     assert_int_equal(httpreq_feed(r, b.data, b.len, NULL), HTTPREQ_DONE);
     struct http_slice v = httpreq_header(r, which);
@@ -343,11 +259,11 @@ static void test_the_head_may_be_exactly_the_limit(void **state)
         buf_str(&b, "\r\nGET / HTTP/1.1\r\n" H "X: ");
         repeat(&b, "y", fill);
         buf_str(&b, "\r\n\r\n");
-        char *got = check_splits(b.len, b.data, b.len);
+        char *got = httpreq_check_splits(b.len, b.data, b.len);
         assert_memory_equal(got, "done ", 5);
         free(got);
         for (size_t less = 1; less < b.len; less += 7)
-            check_refused(b.len - less, b.data, b.len, 431, "headers_too_large");
+            httpreq_check_refused(b.len - less, b.data, b.len, 431, "headers_too_large");
         buf_finish(&b);
     }
 }
@@ -360,12 +276,12 @@ static void test_414_means_the_target(void **state)
     repeat(&b, "a", 999);
     size_t endless = b.len;
     buf_str(&b, " HTTP/1.1\r\n" H "\r\n");
-    check_refused(999, b.data, b.len, 414, "uri_too_long");
-    check_refused(999, b.data, endless, 414, "uri_too_long");
-    check_refused(1000, b.data, b.len, 431, "headers_too_large");
-    check_refused(b.len - 1, b.data, b.len, 431, "headers_too_large");
-    free(check_splits(1000, b.data, endless));
-    char *got = check_splits(b.len, b.data, b.len);
+    httpreq_check_refused(999, b.data, b.len, 414, "uri_too_long");
+    httpreq_check_refused(999, b.data, endless, 414, "uri_too_long");
+    httpreq_check_refused(1000, b.data, b.len, 431, "headers_too_large");
+    httpreq_check_refused(b.len - 1, b.data, b.len, 431, "headers_too_large");
+    free(httpreq_check_splits(1000, b.data, endless));
+    char *got = httpreq_check_splits(b.len, b.data, b.len);
     assert_memory_equal(got, "done ", 5);
     free(got);
     buf_finish(&b);
@@ -379,12 +295,12 @@ static void test_the_number_of_headers(void **state)
     repeat(&b, "Cookie: a\r\n", HTTPREQ_HEADERS_MAX - 2);
     size_t full = b.len;
     buf_str(&b, "\r\n");
-    char *got = check_splits(LIMIT, b.data, b.len);
+    char *got = httpreq_check_splits(LIMIT, b.data, b.len);
     assert_memory_equal(got, "done ", 5);
     free(got);
     b.len = full;
     buf_str(&b, "x: y\r\n\r\n");
-    check_refused(LIMIT, b.data, b.len, 431, "headers_too_large");
+    httpreq_check_refused(LIMIT, b.data, b.len, 431, "headers_too_large");
     buf_finish(&b);
 }
 
@@ -451,7 +367,7 @@ static void test_the_method_is_known_after_an_error(void **state)
         {"HEAD /\r\n", HTTP_M_HEAD},
         {"HEAD /\t", HTTP_M_HEAD},
         {"GET /\t", HTTP_M_GET},
-        {"POST /\t", HTTP_M_OTHER},
+        {"POST /\t", HTTP_M_POST},
         {"BREW / HTTP/1.1\r\n", HTTP_M_OTHER},
         {"HEAD\r", HTTP_M_OTHER},
         {"GET\r", HTTP_M_OTHER},
@@ -466,28 +382,13 @@ static void test_the_method_is_known_after_an_error(void **state)
     }
 }
 
-/* Requests with random damage: never a crash, and always the same however they are split. */
 static void test_damaged_requests(void **state)
 {
     (void)state;
     static const char sound[] =
         "GET /events/a?b=c HTTP/1.1\r\nHost: x\r\nCookie: a\r\nAccept: b\r\n"
         "Cookie: c\r\nContent-Length: 0\r\nAccept: d\r\n\r\nrest";
-    static const char damage[] = "\r\n\t :0/\x80;H";
-    struct prng random = {4711};
-    for (int round = 0; round < 3000; round++) {
-        char text[sizeof sound];
-        memcpy(text, sound, sizeof sound);
-        size_t len = sizeof sound - 1;
-        for (int n = 0; n <= round % 3; n++) {
-            size_t at = prng_below(&random, len);
-            if (prng_below(&random, 2) == 0)
-                text[at] = damage[prng_below(&random, sizeof damage)];
-            else
-                memmove(text + at, text + at + 1, --len - at);
-        }
-        free(check_splits(80 + prng_below(&random, 80), text, len));
-    }
+    httpreq_check_damaged(sound, sizeof sound - 1);
 }
 
 int main(void)

@@ -51,6 +51,7 @@ struct http1_events {
 struct http1 {
     uv_loop_t *loop;
     size_t request_bytes;
+    size_t body_max;
     uint64_t request_timeout_us;
     const struct http1_events *events;
     void *ctx;
@@ -66,6 +67,10 @@ int http1_init(struct http1 *h, uv_loop_t *loop, size_t request_bytes, uint64_t 
 
 /* Change the limits, for requests that begin from now on and the time of all. */
 void http1_set_limits(struct http1 *h, size_t request_bytes, uint64_t request_timeout_us);
+
+/* Read the bodies of POSTs, of at most so many bytes (httpreq_set_body_max), for connections from
+ * now on; the request's deadline is for all of it. 0, as in the beginning: do not. */
+void http1_set_body_max(struct http1 *h, size_t bytes);
 
 /* What listener_set_patience set on the socket that they came by, for connections that are there
  * already. One system call for each. */
