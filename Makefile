@@ -80,11 +80,22 @@ ALL_CFLAGS := -std=c11 -pthread $(WARNINGS) $(MODE_$(KIND)) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(LINK_$(KIND)) $(LDFLAGS)
 ALL_LIBS := $(PKG_LIBS) $(LLHTTP_LIBS) $(LDLIBS)
 
+# tickerctl's own library; the daemon has nothing of it.
+CURL_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcurl)
+CURL_LIBS := $(shell $(PKG_CONFIG) --libs libcurl)
+ifeq ($(CURL_LIBS),)
+$(error libcurl is missing: install libcurl4-openssl-dev)
+endif
+override CPPFLAGS += $(CURL_CFLAGS)
+
 LAYERS := base wire broker net daemon
 SRCS := $(foreach l,$(LAYERS),$(sort $(wildcard src/$(l)/*.c)))
 MAIN := src/daemon/main.c
 LIB_OBJS := $(patsubst src/%.c,$(OUT)/obj/%.o,$(filter-out $(MAIN),$(SRCS))) $(LLHTTP_OBJS)
 MAIN_OBJ := $(patsubst src/%.c,$(OUT)/obj/%.o,$(MAIN))
+
+CTL_MAIN_OBJ := $(OUT)/obj/ctl/main.o
+CTL_OBJS := $(filter-out $(CTL_MAIN_OBJ),$(patsubst src/%.c,$(OUT)/obj/%.o,$(sort $(wildcard src/ctl/*.c))))
 
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(patsubst tests/%.c,$(OUT)/tests/%.o,$(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
@@ -92,15 +103,16 @@ UNITS := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(UNIT_SRCS))
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
+CTL := $(dir $(BINARY))tickerctl
 
 .PHONY: all help release debug asan tsan units fuzzers fuzz-seeds check coverage bench bench-tools install uninstall clean format lint
 .DELETE_ON_ERROR:
 
-all: $(BINARY)
+all: $(BINARY) $(CTL)
 
 help:
-	@echo 'make                  build/tickerd (release)'
-	@echo 'make debug|asan|tsan  build/<kind>/tickerd'
+	@echo 'make                  build/tickerd and build/tickerctl (release)'
+	@echo 'make debug|asan|tsan  build/<kind>/tickerd and tickerctl'
 	@echo 'make KIND=asan PLANTS=1  with bugs for the torture test to catch, build/asan-plants/tickerd'
 	@echo 'make units KIND=asan  the unit tests of that kind, under build/<kind>/unit/'
 	@echo 'make fuzzers KIND=asan  the fuzz targets, to run files: build/<kind>/fuzz/<target> FILE...'
@@ -119,6 +131,15 @@ $(BINARY): $(MAIN_OBJ) $(LIB_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 
+# An archive, so that tickerctl gets only what it uses of the layers below it, and their libraries.
+$(OUT)/libbelow.a: $(filter $(OUT)/obj/base/% $(OUT)/obj/wire/%,$(LIB_OBJS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(CTL): $(CTL_MAIN_OBJ) $(CTL_OBJS) $(OUT)/libbelow.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(CURL_LIBS) $(ALL_LIBS)
+
 $(OUT)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -136,6 +157,9 @@ LINK_UNIT = @mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CMO
 
 $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(UNIT_HELP) $(LIB_OBJS)
 	$(LINK_UNIT)
+
+$(OUT)/unit/test_ctl_%: $(OUT)/tests/unit/test_ctl_%.o $(patsubst %,$(OUT)/tests/unit/%.o,sse_decoder naive_utf8) $(CTL_OBJS) $(OUT)/libbelow.a
+	$(LINK_UNIT) $(CURL_LIBS)
 
 # For the test that decides what our code gets when it asks for memory, and sees what it logs.
 RENAMED := malloc calloc realloc log_write
@@ -194,10 +218,11 @@ coverage:
 
 install: all
 	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/tickerd
+	$(INSTALL) -D -m 0755 $(CTL) $(DESTDIR)$(PREFIX)/bin/tickerctl
 	$(INSTALL) -D -m 0644 conf/tickerd.json $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/tickerd $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
+	rm -f $(DESTDIR)$(PREFIX)/bin/tickerd $(DESTDIR)$(PREFIX)/bin/tickerctl $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
 	-rmdir $(DESTDIR)$(PREFIX)/share/doc/tickerd 2>/dev/null
 
 OURS := $(shell find src include tests -name '*.[ch]' 2>/dev/null)

@@ -87,7 +87,7 @@ need_one() {
 }
 
 need gcc make pkg-config libc6-dev libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev libssl-dev \
-    libcjose-dev ca-certificates redis-server
+    libcjose-dev libcurl4-openssl-dev ca-certificates redis-server
 need_one libllhttp-dev node-llhttp
 
 if [ "$kind" = test ]; then

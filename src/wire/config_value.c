@@ -180,13 +180,18 @@ static bool read_whole(const json_t *value, uint64_t *out)
 }
 
 /* A bare 0 is the same in every unit; any other bare number is a guess that is refused. */
+bool config_duration(const char *text, uint64_t *ms)
+{
+    *ms = 0;
+    return strcmp(text, "0") == 0 || scaled_parse(text, duration_units, DURATION_UNITS, ms);
+}
+
 static bool read_duration(const json_t *value, uint64_t *out)
 {
     const char *text = json_string_value(value);
     if (text == NULL)
         return read_whole(value, out) && *out == 0;
-    *out = 0;
-    return strcmp(text, "0") == 0 || scaled_parse(text, duration_units, DURATION_UNITS, out);
+    return config_duration(text, out);
 }
 
 static bool read_size(const json_t *value, uint64_t *out)

@@ -162,6 +162,9 @@ bool config_uses_tls(const struct config *c);
  * only where `secrets` is true (else the URL's password is printed as "***"). */
 void config_print(struct buf *out, const struct config *c, bool secrets);
 
+/* Read a duration as users write it, "500ms", "15s", "5m", "1h" or "0". False: it is none. */
+bool config_duration(const char *text, uint64_t *ms);
+
 /* Append one help line per key: name, default, meaning. */
 void config_help(struct buf *out);
 
