@@ -8,10 +8,9 @@
 static void start(struct reload *r);
 
 void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *from,
-                 struct settings *running, void (*apply)(void *ctx, struct settings *next),
-                 void *ctx)
+                 struct settings *running, const struct reload_events *events, void *ctx)
 {
-    *r = (struct reload){.loop = loop, .from = from, .apply = apply, .ctx = ctx};
+    *r = (struct reload){.loop = loop, .from = from, .events = events, .ctx = ctx};
     r->running = settings_ref(running);
 }
 
@@ -86,7 +85,7 @@ static void put_into_force(struct reload *r)
     for (size_t i = 0; i < r->changes.fixed_count; i++)
         log_warn("%s has changed, which needs a restart: the value in force stays",
                  r->changes.fixed[i]);
-    r->apply(r->ctx, next);
+    r->events->apply(r->ctx, next);
     bool said = log_enabled(LOG_INFO); /* as long as one of the two levels allows it */
     if (said)
         log_info("%s", buf_cstr(&line));
@@ -109,8 +108,11 @@ static void on_read(uv_work_t *work, int status)
         refuse(&errors);
     else
         put_into_force(r);
+    bool in_force = r->next != NULL;
     r->next = NULL;
     r->busy = false;
+    if (!r->closed)
+        r->events->ended(r->ctx, in_force ? NULL : buf_cstr(&errors));
     buf_finish(&errors);
     if (r->again && !r->closed)
         start(r);
@@ -121,10 +123,13 @@ static void start(struct reload *r)
     r->again = false;
     r->next = NULL;
     r->work.data = r;
+    r->events->began(r->ctx);
     int rc = uv_queue_work(r->loop, &r->work, read_again, on_read);
     r->busy = rc == 0;
-    if (rc != 0)
-        log_error("not reloaded: uv_queue_work: %s", uv_strerror(rc));
+    if (rc == 0)
+        return;
+    log_error("not reloaded: uv_queue_work: %s", uv_strerror(rc));
+    r->events->ended(r->ctx, uv_strerror(rc));
 }
 
 void reload_request(struct reload *r)

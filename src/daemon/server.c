@@ -12,12 +12,16 @@
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/daemon/hub.h"
+#include "tickerd/daemon/manager.h"
 #include "tickerd/daemon/reload.h"
 #include "tickerd/daemon/sockets.h"
 #include "tickerd/daemon/state.h"
 #include "tickerd/daemon/worker.h"
 
 enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
+
+/* What writing state.file may take, on a slow disk. */
+#define SAVE_US (60 * US_PER_S)
 
 struct server {
     struct settings *settings;   /* at the start */
@@ -32,6 +36,7 @@ struct server {
     struct frame_stats stats;
     struct state state;
     struct reload reload;
+    struct manager manager;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t ended; /* looks whether the workers have ended, once they are told to */
     bool draining, closed;
@@ -62,6 +67,7 @@ static void close_handles(struct server *s)
         return;
     s->closed = true;
     reload_close(&s->reload);
+    manager_close(&s->manager);
     hub_close(s->hub);
     /* libuv gives signals back to the kernel's default, and that would end the save. */
     static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
@@ -113,6 +119,8 @@ static void on_end_signal(uv_signal_t *handle, int signum)
     bool again = s->draining;
     s->draining = true;
     reload_close(&s->reload);
+    manager_stopping(&s->manager, s->reload.running->config->drain_timeout_ms * US_PER_MS +
+                                      FANOUT_GRACE_US + SAVE_US);
     if (again)
         log_info("%s again: stopping at once", signum == SIGTERM ? "TERM" : "INT");
     else
@@ -138,6 +146,18 @@ static void on_hangup(uv_signal_t *handle, int signum)
         reload_request(&s->reload);
 }
 
+static void reload_began(void *ctx)
+{
+    struct server *s = ctx;
+    manager_reloading(&s->manager);
+}
+
+static void reload_ended(void *ctx, const char *problem)
+{
+    struct server *s = ctx;
+    manager_reloaded(&s->manager, problem);
+}
+
 static void apply(void *ctx, struct settings *next)
 {
     struct server *s = ctx;
@@ -149,6 +169,8 @@ static void apply(void *ctx, struct settings *next)
     for (uint32_t w = 0; w < s->worker_count; w++)
         worker_reload(s->workers[w], next);
 }
+
+static const struct reload_events reload_events = {reload_began, apply, reload_ended};
 
 /* ---- the beginning --------------------------------------------------------------------------- */
 
@@ -264,6 +286,7 @@ static int allocate(struct server *s)
 static void release(struct server *s)
 {
     sockets_finish(&s->sockets);
+    manager_finish(&s->manager);
     state_finish(&s->state);
     capacity_finish(&s->capacity);
     reload_finish(&s->reload);
@@ -281,6 +304,7 @@ static int run_loop(struct server *s)
         return EXIT_FAILURE;
     }
     announce(s);
+    manager_ready(&s->manager, &s->loop, s->hub, s->workers, s->worker_count, &s->capacity);
     (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     return EXIT_SUCCESS;
 }
@@ -292,6 +316,7 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     struct server s = {.settings = settings, .config = config, .tls = tls};
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
+    manager_init(&s.manager);
     if (sockets_init(&s.sockets, config, s.worker_count) != ERR_OK)
         return EXIT_FAILURE;
     if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, s.sockets.count) !=
@@ -300,7 +325,7 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
         sockets_finish(&s.sockets);
         return EXIT_FAILURE;
     }
-    reload_init(&s.reload, &s.loop, from, settings, apply, &s);
+    reload_init(&s.reload, &s.loop, from, settings, &reload_events, &s);
     if (sockets_open(&s.sockets, config) != ERR_OK) {
         release(&s);
         (void)uv_loop_close(&s.loop);

@@ -33,6 +33,7 @@ struct worker {
     struct listener **listeners;
     _Atomic int order;
     _Atomic bool drained;
+    _Atomic uint64_t pulse;
     _Atomic bool ended;
     bool deaf; /* the listeners have been closed */
     bool stopping;
@@ -185,6 +186,7 @@ static void check_drained(struct worker *w, uint64_t now)
 static void on_tick(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
+    (void)atomic_fetch_add_explicit(&w->pulse, 1, memory_order_relaxed);
     (void)take_notes(w);
     w->tick_soon = false;
     uint64_t now = clock_mono_us();
@@ -366,6 +368,11 @@ void worker_drain(struct worker *w)
 void worker_stop(struct worker *w)
 {
     give_order(w, ORDER_STOP);
+}
+
+uint64_t worker_pulse(const struct worker *w)
+{
+    return atomic_load_explicit(&w->pulse, memory_order_relaxed);
 }
 
 bool worker_drained(const struct worker *w)

@@ -21,8 +21,9 @@ struct rig {
     struct config_source from;
     uv_loop_t loop;
     struct reload reload;
-    unsigned applied;
-    uint32_t events; /* history.events of the last one applied */
+    unsigned began, applied, succeeded, refused;
+    char problem[300]; /* of the last one refused */
+    uint32_t events;   /* history.events of the last one applied */
     uint32_t workers;
     bool once_more; /* ask again while it is being applied */
 };
@@ -39,6 +40,27 @@ static void apply(void *ctx, struct settings *next)
         reload_request(&g->reload);
     g->once_more = false;
 }
+
+static void began(void *ctx)
+{
+    struct rig *g = ctx;
+    g->began++;
+}
+
+static void ended(void *ctx, const char *problem)
+{
+    struct rig *g = ctx;
+    assert_int_equal(g->began, g->succeeded + g->refused + 1);
+    if (problem == NULL) {
+        g->succeeded++;
+        assert_int_equal(g->applied, g->succeeded);
+        return;
+    }
+    g->refused++;
+    (void)snprintf(g->problem, sizeof g->problem, "%s", problem);
+}
+
+static const struct reload_events events = {began, apply, ended};
 
 static void write_file(const struct rig *g, const char *text)
 {
@@ -75,7 +97,7 @@ static void rig_init(struct rig *g, const char *text)
     log_setup(LOG_ERROR, LOG_TEXT);
     assert_int_equal(uv_loop_init(&g->loop), 0);
     struct settings *s = make(&g->from);
-    reload_init(&g->reload, &g->loop, &g->from, s, apply, g);
+    reload_init(&g->reload, &g->loop, &g->from, s, &events, g);
     settings_unref(s);
 }
 
@@ -137,6 +159,8 @@ static void test_what_is_bad_is_refused(void **state)
         run(&g);
         assert_ptr_equal(g.reload.running, before);
         assert_int_equal(g.applied, 0);
+        assert_int_equal(g.refused, i + 1);
+        assert_non_null(strstr(g.problem, g.path)); /* says where */
     }
     assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
     assert_int_equal(close(saved), 0);
@@ -144,6 +168,7 @@ static void test_what_is_bad_is_refused(void **state)
     reload_request(&g.reload);
     run(&g);
     assert_int_equal(g.events, 9);
+    assert_int_equal(g.succeeded, 1);
     rig_finish(&g);
 }
 
@@ -179,6 +204,7 @@ static void test_after_the_end_nothing_is_applied(void **state)
     reload_request(&g.reload);
     run(&g);
     assert_int_equal(g.applied, 0);
+    assert_int_equal(g.succeeded + g.refused, 0);
     rig_finish(&g);
 }
 

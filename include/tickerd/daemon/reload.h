@@ -8,13 +8,23 @@
 
 #include "tickerd/daemon/settings.h"
 
-struct reload {
-    uv_loop_t *loop;
-    const struct config_source *from; /* borrowed */
-    struct settings *running;         /* what is in force; one reference */
+/* All mandatory, all on the loop. */
+struct reload_events {
+    /* The files are going to be read. */
+    void (*began)(void *ctx);
     /* Put `next` into force, but for its logging, which follows; `running` is still there during
      * the call and not after it, but for references of others. */
     void (*apply)(void *ctx, struct settings *next);
+    /* It is over: all is in force (`problem` is NULL), or nothing is, and this is why, a line for
+     * each problem. Not called after reload_close. */
+    void (*ended)(void *ctx, const char *problem);
+};
+
+struct reload {
+    uv_loop_t *loop;
+    const struct config_source *from;   /* borrowed */
+    struct settings *running;           /* what is in force; one reference */
+    const struct reload_events *events; /* borrowed */
     void *ctx;
     uv_work_t work;
     bool busy;
@@ -26,10 +36,9 @@ struct reload {
     struct buf errors;
 };
 
-/* Takes a reference on `running`; `from` outlives it. */
+/* Takes a reference on `running`; `from` and `events` outlive it. */
 void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *from,
-                 struct settings *running, void (*apply)(void *ctx, struct settings *next),
-                 void *ctx);
+                 struct settings *running, const struct reload_events *events, void *ctx);
 
 /* Read everything again, and then, unless it is refused, `apply` and say what has changed. Calls
  * while that goes on become one that follows. */

@@ -45,6 +45,9 @@ struct desk *worker_desk(struct worker *w);
 struct fanout *worker_fanout(struct worker *w);
 struct public *worker_public(struct worker *w);
 
+/* A number that changes several times a second as long as its loop turns. */
+uint64_t worker_pulse(const struct worker *w);
+
 /* Start its thread. ERR_SYSTEM: has been logged. */
 int worker_start(struct worker *w);
 
