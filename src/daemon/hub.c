@@ -371,6 +371,19 @@ struct metrics *hub_metrics(struct hub *h)
     return &h->metrics;
 }
 
+void hub_publish(struct hub *h, const char *channel, size_t channel_len, const char *payload,
+                 size_t payload_len, source_published *done, void *ctx)
+{
+    struct buf name = BUF_INIT;
+    buf_append(&name, h->config->redis.prefix, h->config->redis.prefix_len);
+    buf_append(&name, channel, channel_len);
+    if (name.failed)
+        done(ctx, -1, "Out of memory; try again later.");
+    else
+        h->source->ops->publish(h->source, name.data, name.len, payload, payload_len, done, ctx);
+    buf_finish(&name);
+}
+
 void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox)
 {
     h->workers[w].notes = inbox;

@@ -8,6 +8,7 @@
 #include "redis_conn.h"
 #include "redis_errors.h"
 #include "redis_proto.h"
+#include "redis_publish.h"
 #include "redis_where.h"
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
@@ -46,6 +47,7 @@ struct redis_source {
     const struct redis_tls *tls; /* borrowed; NULL: plain */
     struct redis_url url;        /* owned; how to log in, and whom we are at; no password */
     struct redis_where *where;
+    struct redis_publisher *publisher;
     struct buf name; /* `url` as text */
 
     enum phase phase;
@@ -106,6 +108,7 @@ static void drop(struct redis_source *s, const char *why)
     redis_proto_end(s->proto);
     redis_conn_close(s->conn);
     s->where->ops->down(s->where);
+    redis_publisher_stop(s->publisher, why);
     (void)uv_timer_stop(&s->retry);
     wait_ms(s, delay);
 
@@ -230,6 +233,7 @@ static void on_ready(void *owner)
              s->where->many_orders ? " (a cluster node)" : "", redis_proto_names(s->proto));
     s->base.many_orders = s->where->many_orders;
     s->where->ops->up(s->where);
+    redis_publisher_start(s->publisher, &s->url.addr);
     s->events->on_up(s->ctx);
 }
 
@@ -360,6 +364,14 @@ static void source_unsubscribe(struct source *base, enum source_sub kind, const 
     flush(s);
 }
 
+static void source_publish(struct source *base, const char *channel, size_t channel_len,
+                           const char *payload, size_t payload_len, source_published *done,
+                           void *ctx)
+{
+    redis_publisher_send(source_of(base)->publisher, channel, channel_len, payload, payload_len,
+                         done, ctx);
+}
+
 static int source_start(struct source *base)
 {
     struct redis_source *s = source_of(base);
@@ -393,6 +405,7 @@ static void source_close(struct source *base)
     redis_proto_stop(s->proto);
     redis_conn_close(s->conn);
     s->where->ops->close(s->where);
+    redis_publisher_destroy(s->publisher);
     uv_close((uv_handle_t *)&s->timer, on_closed);
     uv_close((uv_handle_t *)&s->retry, on_closed);
 }
@@ -400,6 +413,7 @@ static void source_close(struct source *base)
 static const struct source_ops ops = {
     .subscribe = source_subscribe,
     .unsubscribe = source_unsubscribe,
+    .publish = source_publish,
     .start = source_start,
     .close = source_close,
 };
@@ -437,8 +451,13 @@ static bool make_parts(struct redis_source *s, uv_loop_t *loop, const struct red
     s->proto = redis_proto_create(&proto);
     if (s->conn == NULL || s->proto == NULL)
         return false;
-    s->where = redis_where_create(loop, options, &where_events, s); /* last: it has handles */
-    return s->where != NULL;
+    s->where = redis_where_create(loop, options, &where_events, s); /* it has handles: late */
+    if (s->where == NULL)
+        return false;
+    s->publisher = redis_publisher_create(loop, options);
+    if (s->publisher == NULL)
+        s->where->ops->close(s->where);
+    return s->publisher != NULL;
 }
 
 struct source *redis_source_create(uv_loop_t *loop, const struct redis_options *options,

@@ -7,6 +7,7 @@
 
 #include "redis_conn.h"
 #include "redis_errors.h"
+#include "redis_resp.h"
 #include "tickerd/base/buf.h"
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
@@ -143,18 +144,6 @@ static void flush(struct redis_ctl *c)
         fail_later(c, err_text(ERR_NOMEM));
 }
 
-static void put_command(struct redis_ctl *c, int argc, const char **argv)
-{
-    char *command = NULL;
-    long long n = redisFormatCommandArgv(&command, argc, argv, NULL);
-    if (n < 0 || command == NULL) {
-        c->out.failed = true;
-        return;
-    }
-    buf_append(&c->out, command, (size_t)n);
-    redisFreeCommand(command);
-}
-
 static void put_login(struct redis_ctl *c)
 {
     const struct redis_url *u = c->url;
@@ -162,7 +151,7 @@ static void put_login(struct redis_ctl *c)
         return;
     const char *password = u->password != NULL ? u->password : "";
     const char *argv[] = {"AUTH", u->user != NULL ? u->user : password, password};
-    put_command(c, u->user != NULL ? 3 : 2, argv);
+    resp_command(&c->out, u->user != NULL ? 3 : 2, argv, NULL);
     c->login = true;
 }
 
@@ -177,7 +166,7 @@ static void open_conn(struct redis_ctl *c)
     put_login(c);
 }
 
-void redis_ctl_send(struct redis_ctl *c, int argc, const char **argv)
+void redis_ctl_send(struct redis_ctl *c, int argc, const char **argv, const size_t *lens)
 {
     if (c->broken)
         return; /* on_failed is about to come */
@@ -186,7 +175,7 @@ void redis_ctl_send(struct redis_ctl *c, int argc, const char **argv)
     else if (c->awaited == 0)
         set_deadline(c);
     c->awaited++;
-    put_command(c, argc, argv);
+    resp_command(&c->out, argc, argv, lens);
     flush(c);
 }
 

@@ -1,5 +1,6 @@
 /* Private to net's Redis source. A control connection: questions to a Sentinel or a cluster node,
- * beside the connection that the messages come by. Few and small replies, as hiredis builds them.
+ * and what is published, beside the connection that the messages come by. Few and small replies, as
+ * hiredis builds them.
  *
  * It is opened by the first send and then stays open. Whatever goes wrong with it, connecting,
  * login, silence, nonsense, is one call of on_failed; the next send opens it again. */
@@ -40,8 +41,9 @@ void redis_ctl_destroy(struct redis_ctl *c);
 /* Whom to talk to; borrowed until the next call. Another one than before closes the connection. */
 void redis_ctl_point(struct redis_ctl *c, const struct redis_url *url);
 
-/* Send a command of words. On failure on_failed comes from the loop. */
-void redis_ctl_send(struct redis_ctl *c, int argc, const char **argv);
+/* Send a command of words; `lens` may be NULL: then they are strings. On failure on_failed comes
+ * from the loop. */
+void redis_ctl_send(struct redis_ctl *c, int argc, const char **argv, const size_t *lens);
 
 /* Whether there is a connection, or one is being made. */
 bool redis_ctl_is_open(const struct redis_ctl *c);

@@ -155,13 +155,13 @@ static void learn(struct nodes *n, const struct redis_cluster *c)
 static void ask_state(struct asker *a)
 {
     a->due++;
-    redis_ctl_send(a->ctl, 2, (const char *[]){"CLUSTER", "INFO"});
+    redis_ctl_send(a->ctl, 2, (const char *[]){"CLUSTER", "INFO"}, NULL);
 }
 
 static void ask_nodes(struct asker *a)
 {
     a->due++;
-    redis_ctl_send(a->ctl, 2, (const char *[]){"CLUSTER", "NODES"});
+    redis_ctl_send(a->ctl, 2, (const char *[]){"CLUSTER", "NODES"}, NULL);
 }
 
 static void asker_close(struct asker *a)

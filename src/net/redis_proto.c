@@ -44,18 +44,6 @@ struct redis_proto {
     struct redis_notice pings;
 };
 
-static void send_command(struct redis_proto *p, int argc, const char **argv, const size_t *lens)
-{
-    char *command = NULL;
-    long long n = redisFormatCommandArgv(&command, argc, argv, lens);
-    if (n < 0 || command == NULL) {
-        p->out.failed = true;
-        return;
-    }
-    buf_append(&p->out, command, (size_t)n);
-    redisFreeCommand(command);
-}
-
 static void send_auth(struct redis_proto *p)
 {
     if (p->user == NULL && p->password == NULL)
@@ -63,7 +51,7 @@ static void send_auth(struct redis_proto *p)
     const char *password = p->password != NULL ? p->password : "";
     const char *argv[] = {"AUTH", p->user != NULL ? p->user : password, password};
     const size_t lens[] = {4, strlen(argv[1]), strlen(argv[2])};
-    send_command(p, p->user != NULL ? 3 : 2, argv, lens);
+    resp_command(&p->out, p->user != NULL ? 3 : 2, argv, lens);
     list_push(&p->sent, &p->auth);
 }
 
@@ -71,7 +59,7 @@ static void send_ping(struct redis_proto *p)
 {
     const char *argv[] = {"PING"};
     const size_t lens[] = {4};
-    send_command(p, 1, argv, lens);
+    resp_command(&p->out, 1, argv, lens);
     list_push(&p->sent, &p->ping);
 }
 
@@ -80,7 +68,7 @@ static void send_hello(struct redis_proto *p)
 {
     const char *argv[] = {"HELLO", "2"};
     const size_t lens[] = {5, 1};
-    send_command(p, 2, argv, lens);
+    resp_command(&p->out, 2, argv, lens);
     list_push(&p->sent, &p->hello);
 }
 
@@ -88,7 +76,7 @@ static void send_info(struct redis_proto *p)
 {
     const char *argv[] = {"INFO"};
     const size_t lens[] = {4};
-    send_command(p, 1, argv, lens);
+    resp_command(&p->out, 1, argv, lens);
     list_push(&p->sent, &p->info);
 }
 
@@ -98,7 +86,7 @@ static void send_turn(struct redis_proto *p, struct redis_sub *sub)
                                             {"PSUBSCRIBE", "PUNSUBSCRIBE"}};
     const char *argv[] = {verbs[sub->kind][sub->on], sub->name};
     const size_t lens[] = {strlen(argv[0]), sub->len};
-    send_command(p, 2, argv, lens);
+    resp_command(&p->out, 2, argv, lens);
     sub->flight = FLIGHT_SENT;
     list_push(&p->sent, &sub->link);
 }

@@ -237,3 +237,14 @@ const char *resp_error(const struct resp_reader *r)
 {
     return r->error != NULL ? r->error : r->redis->errstr;
 }
+
+void resp_command(struct buf *out, int argc, const char **argv, const size_t *lens)
+{
+    buf_printf(out, "*%d\r\n", argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = lens != NULL ? lens[i] : strlen(argv[i]);
+        buf_printf(out, "$%zu\r\n", len);
+        buf_append(out, argv[i], len);
+        buf_str(out, "\r\n");
+    }
+}

@@ -1,11 +1,13 @@
 /* Private to net's Redis source. Bytes from the server in, flat RESP replies out: hiredis'
- * redisReader with object functions that build no reply trees. */
+ * redisReader with object functions that build no reply trees. And a command's bytes. */
 #ifndef TICKERD_NET_REDIS_RESP_H
 #define TICKERD_NET_REDIS_RESP_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+
+#include "tickerd/base/buf.h"
 
 enum resp_kind {
     RESP_STATUS, /* part[0] is the text */
@@ -37,6 +39,9 @@ struct resp_reply {
 /* Takes one reply, whose bytes are valid during the call only. Non-zero ends the feed that is
  * running. Must not feed or destroy the reader. */
 typedef int resp_take(void *ctx, const struct resp_reply *reply);
+
+/* Append a command of words. `lens` may be NULL: then they are strings. */
+void resp_command(struct buf *out, int argc, const char **argv, const size_t *lens);
 
 struct resp_reader;
 

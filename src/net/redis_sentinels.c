@@ -128,7 +128,7 @@ static void ask_one(struct sentinels *s)
 {
     const char *argv[] = {"SENTINEL", "get-master-addr-by-name", s->master};
     redis_ctl_point(s->query, &s->list[s->asked]);
-    redis_ctl_send(s->query, 3, argv);
+    redis_ctl_send(s->query, 3, argv, NULL);
 }
 
 static void start_round(struct sentinels *s)
@@ -195,11 +195,11 @@ static void watch(struct sentinels *s)
 {
     if (redis_ctl_is_open(s->watch)) {
         if (s->subscribed)
-            redis_ctl_send(s->watch, 1, (const char *[]){"PING"});
+            redis_ctl_send(s->watch, 1, (const char *[]){"PING"}, NULL);
         return;
     }
     redis_ctl_point(s->watch, &s->list[s->watched]);
-    redis_ctl_send(s->watch, 2, (const char *[]){"SUBSCRIBE", "+switch-master"});
+    redis_ctl_send(s->watch, 2, (const char *[]){"SUBSCRIBE", "+switch-master"}, NULL);
 }
 
 static void watch_another(struct sentinels *s, const char *why)

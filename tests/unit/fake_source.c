@@ -151,8 +151,18 @@ static void op_close(struct source *s)
     container_of(s, struct fake_source, source)->closed = true;
 }
 
-static const struct source_ops fake_ops = {
-    .subscribe = op_subscribe, .unsubscribe = op_unsubscribe, .start = op_start, .close = op_close};
+static void op_publish(struct source *s, const char *channel, size_t channel_len,
+                       const char *payload, size_t payload_len, source_published *done, void *ctx)
+{
+    struct fake_source *f = container_of(s, struct fake_source, source);
+    done(ctx, (long long)fake_source_publish(f, channel, channel_len, payload, payload_len), NULL);
+}
+
+static const struct source_ops fake_ops = {.subscribe = op_subscribe,
+                                           .unsubscribe = op_unsubscribe,
+                                           .publish = op_publish,
+                                           .start = op_start,
+                                           .close = op_close};
 
 void fake_source_init(struct fake_source *f, const struct source_events *events, void *ctx)
 {

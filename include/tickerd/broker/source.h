@@ -46,15 +46,25 @@ struct source_events {
 
 struct source;
 
+/* What became of a message that was to be published: how many subscribers it reached where it was
+ * handed over; or -1, and in `error` a sentence that is valid during the call. */
+typedef void source_published(void *ctx, long long receivers, const char *error);
+
 struct source_ops {
     /* Want or no longer want a subscription. Idempotent. While connected it is sent as soon as
      * the name's command before it has been answered; of several wishes only the last counts.
      * Returns 0 or ERR_NOMEM (nothing changed). */
     int (*subscribe)(struct source *s, enum source_sub kind, const char *name, size_t len);
     void (*unsubscribe)(struct source *s, enum source_sub kind, const char *name, size_t len);
+    /* Publish a message of any bytes, which are copied, where the subscriptions are live. Several
+     * may be under way; they arrive in the order of the calls. `done` comes once, and may come
+     * during the call, or during close. */
+    void (*publish)(struct source *s, const char *channel, size_t channel_len, const char *payload,
+                    size_t payload_len, source_published *done, void *ctx);
     /* Connect, and stay connected until close. Call once; call-backs start after it returns. */
     int (*start)(struct source *s);
-    /* Stop: no call-back comes any more. The memory is freed once its handles are closed. */
+    /* Stop: no call-back comes any more, but for `done` of what was being published. The memory is
+     * freed once its handles are closed. */
     void (*close)(struct source *s);
 };
 

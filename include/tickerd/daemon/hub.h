@@ -9,6 +9,7 @@
 #include "tickerd/broker/metrics.h"
 #include "tickerd/broker/registry.h"
 #include "tickerd/broker/saved.h"
+#include "tickerd/broker/source.h"
 #include "tickerd/net/desk.h"
 #include "tickerd/net/inbox.h"
 #include "tickerd/net/redis_tls.h"
@@ -37,6 +38,11 @@ struct desk *hub_desk(struct hub *h);
 
 /* Its insides, for those errands only. */
 struct registry *hub_registry(struct hub *h);
+
+/* Publish a message on a channel, whose name is without redis.prefix; source_ops.publish says when
+ * `done` comes. On the hub's thread. */
+void hub_publish(struct hub *h, const char *channel, size_t channel_len, const char *payload,
+                 size_t payload_len, source_published *done, void *ctx);
 
 /* Set the inbox of worker w, before hub_start. */
 void hub_set_worker(struct hub *h, uint32_t w, struct inbox *inbox);
