@@ -47,6 +47,14 @@ static void wall_is_the_time_of_day(void **state)
     assert_in_range(now / US_PER_S, before, after + 1);
 }
 
+static void times_are_printed(void **state)
+{
+    (void)state;
+    char out[CLOCK_TEXT_MAX];
+    assert_string_equal(clock_print(0, out), "1970-01-01T00:00:00.000Z");
+    assert_string_equal(clock_print(UINT64_C(1795201199999999), out), "2026-11-20T18:59:59.999Z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -54,6 +62,7 @@ int main(void)
         cmocka_unit_test(mono_never_goes_back),
         cmocka_unit_test(mono_counts_microseconds),
         cmocka_unit_test(wall_is_the_time_of_day),
+        cmocka_unit_test(times_are_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,4 +12,9 @@ uint64_t clock_mono_us(void);
 /* CLOCK_REALTIME in microseconds since 1970: for ids and logs only; it may step. */
 uint64_t clock_wall_us(void);
 
+enum { CLOCK_TEXT_MAX = 32 };
+
+/* Write such a time as "2026-11-20T19:00:00.000Z" (RFC 3339). Returns `out`. */
+const char *clock_print(uint64_t wall_us, char out[CLOCK_TEXT_MAX]);
+
 #endif
