@@ -24,6 +24,7 @@ int registry_init(struct registry *r, const struct config *config, uint32_t work
     list_init(&r->idle);
     list_init(&r->used);
     list_init(&r->sweep);
+    list_init(&r->walks);
     ring_init(&r->marks);
     r->marks.distinct = true;
     r->worker_count = workers;
@@ -218,6 +219,7 @@ void registry_message(struct registry *r, const char *pattern, size_t pattern_le
         return;
     }
     channel_renew(r, c);
+    traffic_count(&c->traffic, hubclock_now(&r->clock), payload_len);
     if (payload_len > r->config->limits.message_bytes)
         oversize(r, c, payload_len);
     else

@@ -49,6 +49,7 @@ void channel_destroy(struct registry *r, struct channel *c)
     r->cost -= c->counted;
     r->merged -= c->merged;
     list_remove(&c->lru);
+    channel_walks_leave(r, c);
     list_remove(&c->sweep);
     chanlog_finish(&c->log);
     name_unref(c->name);

@@ -4,6 +4,14 @@
 
 #include "tickerd/broker/registry.h"
 
+/* What has come on a channel since the start of this run. The rate is that of two windows of time,
+ * the present and the one before. */
+struct traffic {
+    uint64_t messages, bytes;
+    uint32_t window; /* number of the present one */
+    uint32_t now, before;
+};
+
 struct channel {
     struct name *name;               /* owned reference; its bytes are the map's key */
     const struct channel_rule *rule; /* to be used after channel_renew */
@@ -15,6 +23,7 @@ struct channel {
     uint64_t merged;   /* what registry.merged holds for it */
     uint32_t patterns; /* edges to patterns */
     uint32_t reloads;  /* registry.reloads when `rule` was found */
+    struct traffic traffic;
 };
 
 struct interest {
@@ -105,6 +114,17 @@ struct evicting {
     struct channel *c;
 };
 void channel_evicted(void *ctx, uint64_t seq);
+
+/* ---- registry_roster.c: what people see of channels ---- */
+
+/* A message of so many bytes has come at this position. */
+void traffic_count(struct traffic *t, uint64_t now, size_t bytes);
+
+/* Messages a second in about the last ten of them. */
+double traffic_rate(const struct traffic *t, uint64_t now);
+
+/* The channel is about to go. */
+void channel_walks_leave(struct registry *r, struct channel *c);
 
 /* ---- registry_command.c: what is not about logs ---- */
 

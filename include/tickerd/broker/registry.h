@@ -17,6 +17,7 @@
 #include "tickerd/broker/timeline.h"
 #include "tickerd/broker/upstream.h"
 #include "tickerd/wire/config.h"
+#include "tickerd/wire/envelope.h"
 
 struct interest; /* one worker's view of one topic */
 
@@ -43,6 +44,7 @@ struct registry {
     struct link idle;   /* channels without interests, least recently used first */
     struct link used;   /* the others, but for those found to keep no event */
     struct link sweep;  /* all channels, in the order in which ages are checked */
+    struct link walks;  /* struct channel_walk.link */
     uint64_t cost;      /* of all channels with their logs */
     uint64_t merged;    /* of their places in the merged views of patterns */
     uint64_t watermark; /* newest position evicted with a dropped stub */
@@ -95,6 +97,37 @@ void registry_reload(struct registry *r, const struct config *config);
 /* Pass a command on to all workers; takes the caller's reference. A worker that does not listen
  * gets it when it does, and where there are too many of them, one that disconnects everybody. */
 void registry_command(struct registry *r, struct command *c);
+
+/* ---- a look at the channels: registry_roster.c ---- */
+
+struct channel;
+
+/* Goes over all channels in no order, in pieces, between which channels come and go: those that are
+ * there all the time come once, and none comes twice. */
+struct channel_walk {
+    struct link link; /* in registry.walks */
+    struct link *next, *last;
+    bool over;
+};
+
+void channel_walk_start(struct registry *r, struct channel_walk *w);
+/* NULL: those were all. The result is for channel_name and channel_describe, at once. */
+const struct channel *channel_walk_next(struct registry *r, struct channel_walk *w);
+void channel_walk_stop(struct channel_walk *w);
+
+/* Borrowed. */
+struct name *channel_name(const struct channel *c);
+
+struct channel_facts {
+    uint64_t messages, bytes; /* of payloads, since the start of this run */
+    double rate;              /* messages a second in about the last ten of them */
+    uint64_t kept_events, kept_bytes;
+    uint64_t last_us; /* wall clock: of the newest event that is known; 0: none */
+    size_t last_id_len;
+    char last_id[ENVELOPE_ID_MAX]; /* its id; of one that is not kept any more, the broker's */
+};
+
+void channel_describe(const struct registry *r, const struct channel *c, struct channel_facts *out);
 
 /* How many channels have a log or a stub. */
 size_t registry_channels(const struct registry *r);
