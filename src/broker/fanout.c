@@ -28,6 +28,7 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
     list_init(&f->ready);
     list_init(&f->behind);
     list_init(&f->condemned);
+    list_init(&f->walkers);
     f->turn = 1;
     rights_init(&f->rights, config);
     fanout_configure(f, config);
@@ -193,7 +194,7 @@ static void retire_old(struct fanout *f, uint64_t now_us)
         return;
     list_each(&f->all, it) {
         struct session *s = container_of(it, struct session, all);
-        if (now_us - s->started_us < after)
+        if (now_us < s->started_us + after)
             return;
         session_leave(s, CLOSING_MAX_AGE, now_us);
     }

@@ -47,10 +47,10 @@ static bool hole_hidden(const struct replay *replay, uint64_t seq, const struct 
     return start != NULL && seq < start->seq;
 }
 
-static bool frame_hidden(const struct reader *reader, const struct cursor *c, const struct frame *f)
+bool reader_skips(const struct reader *reader, bool decide, const struct frame *f)
 {
     const struct replay *replay = reader->replay;
-    if (c->decide && !right_hears(reader->right, f->channel))
+    if (decide && !right_hears(reader->right, f->channel))
         return true;
     if (replay == NULL || f->seq > replay->until.head)
         return reader->behind && frame_superseded(f);
@@ -143,7 +143,7 @@ static bool visit_hole(struct walk *w, const struct cursor *c, uint64_t seq, con
 
 static bool visit_frame(struct walk *w, const struct cursor *c, struct frame *f)
 {
-    if (frame_hidden(w->reader, c, f))
+    if (reader_skips(w->reader, c->decide, f))
         return true;
     /* A wide hole at its very place stands in another view that has heard of the event's eviction
      * already, and reaches over what melted into it. */

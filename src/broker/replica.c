@@ -136,6 +136,7 @@ int replica_subscribe(struct replica *r, struct sub *sub, const char *topic, siz
     list_remove(&v->idle);
     sub->view = v;
     list_push(&v->subs, &sub->link);
+    v->sub_count++;
     return ERR_OK;
 }
 
@@ -144,6 +145,7 @@ void replica_unsubscribe(struct replica *r, struct sub *sub)
     struct view *v = sub->view;
     list_remove(&sub->link);
     sub->view = NULL;
+    v->sub_count--;
     if (list_empty(&v->subs))
         list_push(&r->idle, &v->idle);
 }

@@ -5,6 +5,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/plant.h"
+#include "tickerd/broker/roster.h"
 
 struct opening {
     struct buf head;
@@ -84,6 +85,7 @@ static void detach(struct session *s)
     list_remove(&s->timer);
     if (!list_empty(&s->all))
         gauge_set(s->fanout->metrics, GAUGE_CLIENTS, --s->fanout->count);
+    walkers_leave(s->fanout, s);
     list_remove(&s->all);
     session_set_behind(s, false);
     if (s->blocked)
@@ -221,7 +223,8 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
     s->state = SESSION_WAITING;
     s->format = (uint8_t)request->target->format;
     s->subs = &s->one;
-    s->started_us = now_us;
+    s->started_us = now_us > f->newest_us ? now_us : f->newest_us + 1;
+    f->newest_us = s->started_us;
     list_init(&s->timer);
     list_init(&s->all);
     s->opening = opening_create(request);

@@ -205,7 +205,7 @@ static void write_out(struct session *s, uint64_t now_us)
         settle(s, b, rest, (size_t)taken, now_us);
 }
 
-static struct reader reader_of(const struct session *s)
+struct reader session_reader(const struct session *s)
 {
     return (struct reader){.position = s->position,
                            .fp = s->fp,
@@ -220,7 +220,7 @@ static struct reader reader_of(const struct session *s)
 
 bool session_cut_if_slow(struct session *s)
 {
-    struct reader reader = reader_of(s);
+    struct reader reader = session_reader(s);
     if (s->state != SESSION_STREAMING || !reader_too_slow(&reader))
         return false;
     session_end(s, CLOSING_SLOW, true);
@@ -230,7 +230,7 @@ bool session_cut_if_slow(struct session *s)
 static void send_owed(struct session *s, uint64_t now_us)
 {
     struct fanout *f = s->fanout;
-    struct reader reader = reader_of(s);
+    struct reader reader = session_reader(s);
     s->turn = f->turn;
     if (!s->leaving && session_right_lost(s, now_us) && leave(s, now_us))
         return;

@@ -96,6 +96,7 @@ static void refused_clients_are_sent_away(void **state)
     world_expect(&third, "open new");
     assert_int_equal(world_event(&third, 0)->last_event_id.len,
                      0); /* or history would be ignored */
+    assert_int_equal(metrics_closed(&w.workers[0].metrics, CLOSING_REFUSED), 3);
     w.registry.merged -= UINT64_C(1) << 40;
     world_disconnect(&first);
     world_disconnect(&second);

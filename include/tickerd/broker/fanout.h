@@ -25,6 +25,8 @@ struct fanout {
     struct link all;     /* every session, oldest first */
     struct link ready;   /* waiting sessions whose views have become ready */
     struct link behind;  /* waiting for an event they have seen elsewhere; tried again every turn */
+    struct link walkers; /* struct walker.link: see roster.h */
+    uint64_t newest_us;  /* when the newest session was opened */
     struct link condemned; /* have lost their right, and are sent away some at a time */
     struct rights rights;
     int64_t wall_ahead; /* the wall clock less the monotonic one, in us, at the last tick */

@@ -26,10 +26,10 @@ struct session {
     uint32_t fp;            /* of the event at the position, for gap events' `from` */
     struct sub *subs;       /* &one, or an owned array */
     struct sub one;
-    struct link timer; /* in one of the fan-out's lists: waiting, quiet or stalled */
-    struct link all;   /* in the fan-out's list of all, by age */
-    uint64_t since_us; /* when it entered its timer list */
-    uint64_t started_us;
+    struct link timer;       /* in one of the fan-out's lists: waiting, quiet or stalled */
+    struct link all;         /* in the fan-out's list of all, by age */
+    uint64_t since_us;       /* when it entered its timer list */
+    uint64_t started_us;     /* no other of the fan-out has the same */
     struct opening *opening; /* until the stream starts */
     struct replay *replay;   /* what it remembers until it has caught up; often NULL */
     struct right *right;     /* NULL: it has no token, and nothing is decided channel by channel */

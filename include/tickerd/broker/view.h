@@ -19,6 +19,7 @@ struct view {
     struct link idle;     /* in the replica's list while it has no subscription */
     struct name *topic;   /* owned reference */
     uint32_t id, gen;
+    uint32_t sub_count;
     uint32_t publisher_ids; /* frames pushed since the last reset that carry a publisher's id */
     bool pattern;
     bool asked;  /* an interest was sent and is not answered yet */
