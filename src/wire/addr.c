@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "tickerd/base/err.h"
+#include "tickerd/wire/netblock.h"
 
 enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, LABEL_MAX = 63, PORT_DIGITS = 5 };
 
@@ -157,6 +158,29 @@ void addr_print(struct buf *out, const struct addr *a)
         buf_printf(out, "[%s]:%u", a->host, a->port);
     else
         buf_printf(out, "%s:%u", a->host, a->port);
+}
+
+bool addr_names_localhost(const char *host, size_t len)
+{
+    static const char name[] = "localhost";
+    const size_t n = sizeof name - 1;
+    if (len > 0 && host[len - 1] == '.')
+        len--;
+    return len >= n && strncasecmp(host + len - n, name, n) == 0 &&
+           (len == n || (len > n + 1 && host[len - n - 1] == '.'));
+}
+
+bool addr_is_local(const struct addr *a)
+{
+    static const uint8_t v4[] = {127, 0, 0, 0}, v6[16] = {[15] = 1};
+    struct netaddr host, one = {.is_unix = false};
+    memcpy(one.bytes, v6, sizeof v6);
+    if (a->is_unix || addr_names_localhost(a->host, strlen(a->host)))
+        return true;
+    if (!netaddr_parse(&host, a->host, strlen(a->host)))
+        return false;
+    const struct netblock loopback = {netaddr_v4(v4), 96 + 8};
+    return netblock_contains(&loopback, &host) || netaddr_equal(&host, &one);
 }
 
 bool addr_equal(const struct addr *a, const struct addr *b)

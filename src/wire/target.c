@@ -7,6 +7,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/strmap.h"
+#include "tickerd/wire/query.h"
 #include "tickerd/wire/topic.h"
 
 /* Everything decoded lands in one block as long as the target: decoding never makes text longer,
@@ -59,38 +60,16 @@ static struct slice cut(struct slice *rest, char stop)
     return head;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Decode to the end of the storage without taking it yet. */
 static int decode(struct parser *s, struct slice in, bool form, struct slice *out)
 {
     char *to = s->t->storage + s->used;
     *out = (struct slice){to, 0};
-    for (size_t i = 0; i < in.len; i++) {
-        char c = in.p[i];
-        if (c == '%') {
-            int high = i + 1 < in.len ? hex_digit(in.p[i + 1]) : -1;
-            int low = i + 2 < in.len ? hex_digit(in.p[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return refuse(s, 400, "bad_encoding",
-                              "A percent sign must be followed by two hexadecimal digits.");
-            c = (char)(unsigned char)(high * 16 + low);
-            i += 2;
-        } else if (form && c == '+') {
-            c = ' ';
-        }
-        *to++ = c;
-    }
-    out->len = (size_t)(to - out->p);
+    ptrdiff_t n = query_decode(to, in.p, in.len, form);
+    if (n < 0)
+        return refuse(s, 400, "bad_encoding",
+                      "A percent sign must be followed by two hexadecimal digits.");
+    out->len = (size_t)n;
     return ERR_OK;
 }
 
@@ -358,6 +337,20 @@ int target_parse(struct target *t, const char *text, size_t len, const struct ta
     if (rc != ERR_OK)
         target_finish(t);
     return rc;
+}
+
+int target_split(struct target_parts *out, const char *text, size_t len, struct target_error *error)
+{
+    struct parser s = {.error = error};
+    struct slice query = {text, len};
+    int rc = check_bytes(&s, query);
+    if (rc == ERR_OK)
+        rc = strip_authority(&s, &query);
+    if (rc != ERR_OK)
+        return rc;
+    struct slice path = cut(&query, '?');
+    *out = (struct target_parts){path.p, path.len, query.p, query.len};
+    return ERR_OK;
 }
 
 void target_finish(struct target *t)

@@ -22,6 +22,13 @@ int addr_parse(struct addr *a, const char *text, const char **why);
 /* Append the address as a user would write it. */
 void addr_print(struct buf *out, const struct addr *a);
 
+/* Whether only this host can reach it: a unix socket, or an address or a name of the loopback. */
+bool addr_is_local(const struct addr *a);
+
+/* Whether a name is `localhost` or below it, in any case, with or without the final dot: it is
+ * never anything but the loopback (RFC 6761 §6.3). */
+bool addr_names_localhost(const char *host, size_t len);
+
 /* The same place, as far as the text tells: names of hosts know no case, paths do. */
 bool addr_equal(const struct addr *a, const struct addr *b);
 

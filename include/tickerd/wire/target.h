@@ -60,4 +60,16 @@ int target_parse(struct target *t, const char *text, size_t len, const struct ta
 /* Free what the target owns; harmless on a zeroed one. */
 void target_finish(struct target *t);
 
+/* Where path and query are in a target; not decoded. */
+struct target_parts {
+    const char *path;
+    size_t path_len;
+    const char *query;
+    size_t query_len;
+};
+
+/* Only cut a target into its parts. ERR_INVALID, with *error filled: it is malformed. */
+int target_split(struct target_parts *out, const char *text, size_t len,
+                 struct target_error *error);
+
 #endif
