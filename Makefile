@@ -144,6 +144,9 @@ $(OUT)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The dashboard is part of this one.
+$(OUT)/obj/daemon/ui.o: $(wildcard src/daemon/ui/*)
+
 # Not our code: our warnings do not apply to it.
 $(OUT)/llhttp/%.o: $(LLHTTP_SRC)/%.c
 	@mkdir -p $(@D)

@@ -62,7 +62,7 @@ static bool served(const struct sockaddr_un *sa)
     return !refused;
 }
 
-static int open_unix(const struct addr *a, struct buf *why)
+static int open_unix(const struct addr *a, mode_t mode, struct buf *why)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     memcpy(sa.sun_path, a->host, strnlen(a->host, sizeof sa.sun_path - 1));
@@ -74,8 +74,8 @@ static int open_unix(const struct addr *a, struct buf *why)
         return fail(fd, why, a, "socket");
     if (bind(fd, (const struct sockaddr *)&sa, sizeof sa) != 0)
         return fail(fd, why, a, "bind");
-    /* As open as a port on loopback: the proxy usually runs as another user. */
-    if (chmod(sa.sun_path, 0666) != 0 || listen(fd, BACKLOG) != 0)
+    /* Nobody can connect before it listens. */
+    if (chmod(sa.sun_path, mode) != 0 || listen(fd, BACKLOG) != 0)
         return fail(fd, why, a, "listen");
     return fd;
 }
@@ -192,9 +192,9 @@ static int open_tcp(struct addr *a, struct buf *why)
     return fd;
 }
 
-int listener_open(struct addr *a, struct buf *why)
+int listener_open(struct addr *a, mode_t mode, struct buf *why)
 {
-    return a->is_unix ? open_unix(a, why) : open_tcp(a, why);
+    return a->is_unix ? open_unix(a, mode, why) : open_tcp(a, why);
 }
 
 int listener_open_beside(int first, const struct addr *a, struct buf *why)

@@ -77,7 +77,7 @@ static void test_the_next_address_of_a_name(void **state)
     struct buf why = BUF_INIT;
     struct addr a = name(0);
     resolve("203.0.113.1", "127.0.0.1");
-    int first = listener_open(&a, &why);
+    int first = listener_open(&a, 0666, &why);
     assert_int_equal(why.len, 0);
     assert_int_not_equal(a.port, 0);
     check_bound(first, "127.0.0.1", a.port);
@@ -96,13 +96,13 @@ static void test_an_address_in_use(void **state)
     struct buf why = BUF_INIT;
     struct addr a = name(0);
     resolve("127.0.0.1", "127.0.0.2");
-    int first = listener_open(&a, &why);
+    int first = listener_open(&a, 0666, &why);
     check_bound(first, "127.0.0.1", a.port);
     struct addr again = a;
-    assert_true(listener_open(&again, &why) < 0); /* not at 127.0.0.2 instead */
+    assert_true(listener_open(&again, 0666, &why) < 0); /* not at 127.0.0.2 instead */
     assert_non_null(strstr(buf_cstr(&why), "in use"));
     (void)close(first);
-    first = listener_open(&again, &why);
+    first = listener_open(&again, 0666, &why);
     check_bound(first, "127.0.0.1", a.port);
     (void)close(first);
     buf_finish(&why);
@@ -114,7 +114,7 @@ static void test_no_address_at_all(void **state)
     struct buf why = BUF_INIT;
     struct addr a = name(8090);
     resolve("203.0.113.1", "203.0.113.2");
-    assert_true(listener_open(&a, &why) < 0);
+    assert_true(listener_open(&a, 0666, &why) < 0);
     assert_non_null(strstr(buf_cstr(&why), "cannot listen on name:8090: bind: "));
     buf_finish(&why);
 }

@@ -4,6 +4,7 @@
 #ifndef TICKERD_NET_LISTENER_H
 #define TICKERD_NET_LISTENER_H
 
+#include <sys/types.h>
 #include <uv.h>
 
 #include "tickerd/base/buf.h"
@@ -13,9 +14,9 @@
 /* Open the first listening socket (non-blocking) of an address. It fails where another process
  * listens already. A TCP port of 0 is replaced in *a by the one the kernel chose; of a name's
  * addresses it is the first one that this host has. A stale unix socket is removed, one that
- * somebody serves is not. Returns the descriptor, or a negative err code with a sentence in `why`.
- */
-int listener_open(struct addr *a, struct buf *why);
+ * somebody serves is not; a new one's file gets this mode. Returns the descriptor, or a negative
+ * err code with a sentence in `why`. */
+int listener_open(struct addr *a, mode_t mode, struct buf *why);
 
 /* Open another socket of the same TCP address, where `first` is bound; returns as above. */
 int listener_open_beside(int first, const struct addr *a, struct buf *why);
