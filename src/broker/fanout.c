@@ -241,6 +241,14 @@ uint64_t fanout_tick(struct fanout *f, uint64_t now_us, uint64_t wall_us)
     return tick(f, now_us);
 }
 
+void fanout_dismiss(struct fanout *f, uint64_t now_us)
+{
+    batch_invalidate(&f->batch);
+    list_each(&f->all, it) {
+        session_leave(container_of(it, struct session, all), CLOSING_SHUTDOWN, now_us);
+    }
+}
+
 void fanout_drain(struct fanout *f, uint64_t now_us)
 {
     if (f->draining)

@@ -19,6 +19,7 @@ static const char *status_text(int status)
         const char *text;
     } texts[] = {
         {200, "OK"},
+        {202, "Accepted"},
         {204, "No Content"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
@@ -29,6 +30,8 @@ static const char *status_text(int status)
         {411, "Length Required"},
         {413, "Content Too Large"},
         {414, "URI Too Long"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},

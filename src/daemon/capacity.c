@@ -30,10 +30,21 @@ static size_t open_file_limit(void)
     return limit.rlim_cur > SIZE_MAX / 2 ? SIZE_MAX / 2 : (size_t)limit.rlim_cur;
 }
 
-int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t listeners)
+static void reset_counts(struct capacity *c)
+{
+    atomic_init(&c->streams, 0);
+    atomic_init(&c->connections, 0);
+    atomic_init(&c->told_us, 0);
+    atomic_init(&c->told_shed_us, 0);
+}
+
+int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t listeners,
+                  bool admin)
 {
     size_t files = open_file_limit();
     size_t own = FILES_OWN + workers * (FILES_PER_LOOP + listeners * FILES_PER_LISTENER);
+    if (admin)
+        own += FILES_PER_LOOP + FILES_PER_LISTENER + CAPACITY_ADMIN_CONNECTIONS;
     if (files < own + FILES_FOR_CLIENTS) {
         log_error("the limit of open files is %zu, but %u worker%s on %zu address%s need at least "
                   "%zu: raise it (LimitNOFILE= of the service, or ulimit -n) or set fewer workers",
@@ -46,14 +57,20 @@ int capacity_init(struct capacity *c, uint32_t clients, uint32_t workers, size_t
         return ERR_NOMEM;
     size_t room = files - own;
     size_t spare = room / 20 + 1; /* for answering those who find no room */
-    atomic_init(&c->streams, 0);
-    atomic_init(&c->connections, 0);
-    atomic_init(&c->told_us, 0);
-    atomic_init(&c->told_shed_us, 0);
+    reset_counts(c);
     c->max_connections = room;
     c->room = room - spare;
     capacity_set_clients(c, clients);
     return ERR_OK;
+}
+
+void capacity_init_admin(struct capacity *c)
+{
+    c->tally = NULL;
+    reset_counts(c);
+    c->max_connections = CAPACITY_ADMIN_CONNECTIONS;
+    c->room = CAPACITY_ADMIN_STREAMS;
+    capacity_set_clients(c, 0);
 }
 
 void capacity_finish(struct capacity *c)
@@ -95,7 +112,12 @@ static bool is_due(_Atomic uint64_t *told_us, uint64_t now_us)
 
 void capacity_tell(struct capacity *c, uint64_t now_us)
 {
-    if (is_due(&c->told_us, now_us))
+    if (!is_due(&c->told_us, now_us))
+        return;
+    if (c->tally == NULL)
+        log_warn("all %d connections or %d streams of the admin listener are taken",
+                 CAPACITY_ADMIN_CONNECTIONS, CAPACITY_ADMIN_STREAMS);
+    else
         log_warn("all %zu places for streams are taken: clients are told to come back later; raise "
                  "limits.clients or the open-file limit (LimitNOFILE)",
                  atomic_load(&c->max_streams));
@@ -103,7 +125,7 @@ void capacity_tell(struct capacity *c, uint64_t now_us)
 
 void capacity_tell_shed(struct capacity *c, uint64_t now_us)
 {
-    if (is_due(&c->told_shed_us, now_us))
+    if (c->tally != NULL && is_due(&c->told_shed_us, now_us))
         log_warn("all places are taken: connections without a request make room, the oldest first; "
                  "limits.clients_per_ip bounds what one address may have");
 }

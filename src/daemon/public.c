@@ -5,6 +5,7 @@
 
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
+#include "tickerd/daemon/admin.h"
 #include "tickerd/daemon/answer.h"
 #include "tickerd/daemon/client.h"
 #include "tickerd/daemon/gate.h"
@@ -95,7 +96,7 @@ static void answer_events(struct exchange *x, const struct target *t)
     answer_send(x);
 }
 
-static void answer_ready(struct exchange *x)
+void public_answer_ready(struct exchange *x)
 {
     if (x->p->fanout->draining)
         answer_error(x, 503, "draining", "The server is shutting down.", "");
@@ -125,7 +126,7 @@ static void answer_target(struct exchange *x, const struct target *t)
         answer_body(x, 200, "text/plain", "", "ok\n", 3);
         break;
     case TARGET_READYZ:
-        answer_ready(x);
+        public_answer_ready(x);
         break;
     case TARGET_UNKNOWN:
         answer_error(x, 404, "not_found",
@@ -164,7 +165,7 @@ static void on_request(void *ctx, struct conn *conn, const struct httpreq *reque
                          .request = request,
                          .method = httpreq_method(request),
                          .wants_stream = httpreq_accepts_stream(request)};
-    if (!note_request(&x))
+    if (!note_request(&x) || (x.p->admin != NULL && admin_answers(&x)))
         return;
     if (x.method == HTTP_M_POST || x.method == HTTP_M_OTHER) {
         answer_error(&x, 405, "method_not_allowed",
@@ -236,7 +237,7 @@ static void on_closed(void *ctx, const struct http1_end *end)
 /* ---- public ---------------------------------------------------------------------------------- */
 
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
-                struct metrics *metrics, const struct settings *settings)
+                struct metrics *metrics, const struct settings *settings, struct admin *admin)
 {
     static const struct http1_events events = {
         .on_peer = on_peer,
@@ -250,6 +251,7 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
     p->fanout = fanout;
     p->capacity = capacity;
     p->metrics = metrics;
+    p->admin = admin;
     p->config = settings->config;
     p->keys = settings->keys;
     return http1_init(&p->http, loop, p->config->limits.request_bytes,

@@ -10,6 +10,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/daemon/admin.h"
 #include "tickerd/daemon/capacity.h"
 #include "tickerd/daemon/hub.h"
 #include "tickerd/daemon/manager.h"
@@ -33,6 +34,9 @@ struct server {
     uint32_t worker_count;
     struct sockets sockets;
     struct capacity capacity;
+    struct admin admin;          /* what the admin listener sees of all this */
+    struct worker *admin_worker; /* NULL: there is none */
+    struct capacity admin_capacity;
     struct frame_stats stats;
     struct state state;
     struct reload reload;
@@ -101,16 +105,23 @@ static bool all_workers(const struct server *s, bool (*are)(const struct worker 
     return true;
 }
 
-/* No worker stops before all have drained, so that its socket keeps answering. */
+static void stop_workers(const struct server *s)
+{
+    for (uint32_t w = 0; w < s->worker_count; w++)
+        worker_stop(s->workers[w]);
+    if (s->admin_worker != NULL)
+        worker_stop(s->admin_worker);
+}
+
+/* No worker stops before all have drained, so that its socket keeps answering; the admin listener's
+ * serves to the end, and nobody waits for its clients. */
 static void on_ended_check(uv_timer_t *timer)
 {
     struct server *s = timer->data;
-    if (all_workers(s, worker_ended)) {
+    if (all_workers(s, worker_ended) && (s->admin_worker == NULL || worker_ended(s->admin_worker)))
         close_handles(s);
-    } else if (all_workers(s, worker_drained)) {
-        for (uint32_t w = 0; w < s->worker_count; w++)
-            worker_stop(s->workers[w]);
-    }
+    else if (all_workers(s, worker_drained))
+        stop_workers(s);
 }
 
 static void on_end_signal(uv_signal_t *handle, int signum)
@@ -127,12 +138,11 @@ static void on_end_signal(uv_signal_t *handle, int signum)
         log_info("%s: sending the clients away over %llu ms, then stopping",
                  signum == SIGTERM ? "TERM" : "INT",
                  (unsigned long long)s->reload.running->config->drain_timeout_ms);
-    for (uint32_t w = 0; w < s->worker_count; w++) {
-        if (again)
-            worker_stop(s->workers[w]);
-        else
-            worker_drain(s->workers[w]);
-    }
+    atomic_store(&s->admin.state, ADMIN_DRAINING);
+    if (again)
+        stop_workers(s);
+    for (uint32_t w = 0; w < s->worker_count && !again; w++)
+        worker_drain(s->workers[w]);
     (void)uv_timer_start(&s->ended, on_ended_check, ENDED_CHECK_MS, ENDED_CHECK_MS);
 }
 
@@ -158,6 +168,16 @@ static void reload_ended(void *ctx, const char *problem)
     manager_reloaded(&s->manager, problem);
 }
 
+static void reload_admin(const struct server *s, struct settings *next)
+{
+    struct settings *own = settings_for_admin(next);
+    if (own == NULL)
+        log_error("admin: not reloaded: %s", err_text(ERR_NOMEM));
+    else
+        worker_reload(s->admin_worker, own);
+    settings_unref(own);
+}
+
 static void apply(void *ctx, struct settings *next)
 {
     struct server *s = ctx;
@@ -168,6 +188,8 @@ static void apply(void *ctx, struct settings *next)
     hub_reload(s->hub, c);
     for (uint32_t w = 0; w < s->worker_count; w++)
         worker_reload(s->workers[w], next);
+    if (s->admin_worker != NULL)
+        reload_admin(s, next);
 }
 
 static const struct reload_events reload_events = {reload_began, apply, reload_ended};
@@ -180,25 +202,64 @@ static uint32_t cpu_count(void)
     return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (uint32_t)n;
 }
 
+static struct worker *make_worker(struct server *s, uint32_t index,
+                                  const struct worker_options *options)
+{
+    struct worker_options o = *options;
+    o.stats = &s->stats;
+    o.hub_clock = hub_clock(s->hub);
+    o.to_hub = hub_inbox(s->hub, index);
+    struct worker *w = worker_create(&o);
+    if (w != NULL)
+        hub_set_worker(s->hub, index, worker_inbox(w));
+    return w;
+}
+
+static int make_admin(struct server *s)
+{
+    struct settings *own = settings_for_admin(s->settings);
+    if (own == NULL) {
+        log_error("cannot set up the admin listener: %s", err_text(ERR_NOMEM));
+        return ERR_NOMEM;
+    }
+    s->admin.hub = s->hub;
+    s->admin.workers = s->workers;
+    s->admin.worker_count = s->worker_count;
+    s->admin.capacity = &s->capacity;
+    s->admin.reload = &s->reload;
+    s->admin.config_file = s->reload.from->file;
+    s->admin.listen = s->sockets.addrs;
+    s->admin.listen_count = s->sockets.count;
+    s->admin.address = s->sockets.admin.addr;
+    capacity_init_admin(&s->admin_capacity);
+    struct worker_options options = {
+        .settings = own,
+        .capacity = &s->admin_capacity,
+        .fds = &s->sockets.admin.fd,
+        .fd_count = 1,
+        .fds_inherited = s->sockets.admin_inherited,
+        .admin = &s->admin,
+    };
+    s->admin.self = s->admin_worker = make_worker(s, s->worker_count, &options);
+    settings_unref(own);
+    return s->admin_worker == NULL ? ERR_SYSTEM : ERR_OK;
+}
+
 static int make_workers(struct server *s)
 {
     for (uint32_t w = 0; w < s->worker_count; w++) {
         struct worker_options options = {
             .settings = s->settings,
             .capacity = &s->capacity,
-            .stats = &s->stats,
-            .hub_clock = hub_clock(s->hub),
-            .to_hub = hub_inbox(s->hub, w),
             .fds = sockets_of(&s->sockets, w),
             .fd_count = s->sockets.count,
             .fds_inherited = s->sockets.inherited,
         };
-        s->workers[w] = worker_create(&options);
+        s->workers[w] = make_worker(s, w, &options);
         if (s->workers[w] == NULL)
             return ERR_SYSTEM;
-        hub_set_worker(s->hub, w, worker_inbox(s->workers[w]));
     }
-    return ERR_OK;
+    return s->sockets.admin.fd < 0 ? ERR_OK : make_admin(s);
 }
 
 static int watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, int signum)
@@ -217,7 +278,8 @@ static int watch_signal(struct server *s, uv_signal_t *handle, uv_signal_cb cb, 
 
 static int make_all(struct server *s)
 {
-    s->hub = hub_create(&s->loop, s->config, s->tls, s->worker_count, &s->stats);
+    s->hub = hub_create(&s->loop, s->config, s->tls,
+                        s->worker_count + (s->sockets.admin.fd < 0 ? 0 : 1), &s->stats);
     if (s->hub == NULL) {
         log_error("cannot set up the hub");
         return ERR_SYSTEM;
@@ -299,12 +361,15 @@ static int run_loop(struct server *s)
         if (worker_start(s->workers[w]) != ERR_OK)
             return EXIT_FAILURE;
     }
+    if (s->admin_worker != NULL && worker_start(s->admin_worker) != ERR_OK)
+        return EXIT_FAILURE;
     if (hub_start(s->hub) != ERR_OK) {
         log_error("cannot start the connection to Redis: out of memory");
         return EXIT_FAILURE;
     }
     announce(s);
     manager_ready(&s->manager, &s->loop, s->hub, s->workers, s->worker_count, &s->capacity);
+    atomic_store(&s->admin.state, ADMIN_RUNNING);
     (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     return EXIT_SUCCESS;
 }
@@ -317,10 +382,12 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
     manager_init(&s.manager);
+    s.admin.started_us = clock_mono_us();
+    s.admin.started_wall_us = clock_wall_us();
     if (sockets_init(&s.sockets, config, s.worker_count) != ERR_OK)
         return EXIT_FAILURE;
-    if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, s.sockets.count) !=
-            ERR_OK ||
+    if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, s.sockets.count,
+                      sockets_has_admin(&s.sockets, config)) != ERR_OK ||
         allocate(&s) != ERR_OK) {
         sockets_finish(&s.sockets);
         return EXIT_FAILURE;
@@ -341,6 +408,7 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
         sum_up(&s);
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);
+    worker_destroy(s.admin_worker);
     close_handles(&s);
     state_save(&s.state, s.hub); /* nothing comes in any more, and nobody is told of anything */
     if (!finish_loop(&s))

@@ -8,6 +8,9 @@
 #include "tickerd/base/log.h"
 #include "tickerd/net/listener.h"
 
+/* As open as a port on loopback, since the proxy usually runs as another user; and for orders. */
+enum { SOCKET_MODE = 0666, ADMIN_SOCKET_MODE = 0600 };
+
 static bool is_shared(const struct sockets *s, size_t address)
 {
     return s->inherited || s->addrs[address].is_unix;
@@ -39,6 +42,7 @@ static int find_admin(struct sockets *s, const struct inheritance *in)
             return ERR_INVALID;
         }
         s->admin = in->items[i];
+        s->admin_inherited = true;
         s->count--;
     }
     return ERR_OK;
@@ -95,7 +99,7 @@ static int open_one(struct sockets *s, uint32_t worker, size_t a)
     struct buf why = BUF_INIT;
     int first = s->fds[a], fd;
     if (worker == 0)
-        fd = listener_open(&s->addrs[a], &why);
+        fd = listener_open(&s->addrs[a], SOCKET_MODE, &why);
     else if (is_shared(s, a))
         fd = first;
     else
@@ -104,6 +108,26 @@ static int open_one(struct sockets *s, uint32_t worker, size_t a)
         log_error("%s", buf_cstr(&why));
     buf_finish(&why);
     return fd;
+}
+
+bool sockets_has_admin(const struct sockets *s, const struct config *config)
+{
+    return s->admin_inherited || config->admin != NULL;
+}
+
+static int open_admin(struct sockets *s, const char *where)
+{
+    const char *why_not;
+    struct buf why = BUF_INIT;
+    if (addr_parse(&s->admin.addr, where, &why_not) != ERR_OK)
+        return ERR_INVALID;
+    s->admin.fd = listener_open(&s->admin.addr, ADMIN_SOCKET_MODE, &why);
+    if (s->admin.fd < 0)
+        log_error("admin: %s; name another address with --admin, or turn the admin listener off "
+                  "with --admin null",
+                  buf_cstr(&why));
+    buf_finish(&why);
+    return s->admin.fd < 0 ? ERR_SYSTEM : ERR_OK;
 }
 
 int sockets_open(struct sockets *s, const struct config *config)
@@ -119,6 +143,8 @@ int sockets_open(struct sockets *s, const struct config *config)
             s->fds[w * s->count + a] = fd;
         }
     }
+    if (!s->admin_inherited && config->admin != NULL && open_admin(s, config->admin) != ERR_OK)
+        return ERR_SYSTEM;
     sockets_set_patience(s, config->limits.write_timeout_ms);
     return ERR_OK;
 }
@@ -132,6 +158,20 @@ void sockets_set_patience(const struct sockets *s, uint64_t ms)
 {
     for (size_t at = 0; at < s->count * s->workers; at++)
         listener_set_patience(s->fds[at], ms);
+    if (s->admin.fd >= 0)
+        listener_set_patience(s->admin.fd, ms);
+}
+
+static void announce_admin(const struct addr *a, bool inherited)
+{
+    struct buf line = BUF_INIT;
+    addr_print(&line, a);
+    log_info("admin listening on %s%s", buf_cstr(&line), inherited ? " (inherited)" : "");
+    if (!addr_is_local(a))
+        log_warn("admin: whoever can reach %s can see and order everything, without a password: "
+                 "let a firewall or a proxy decide who can, or use a loopback address",
+                 buf_cstr(&line));
+    buf_finish(&line);
 }
 
 void sockets_announce(const struct sockets *s)
@@ -146,6 +186,8 @@ void sockets_announce(const struct sockets *s)
         log_info("the service manager passed on %zu socket%s: `listen` of the configuration does "
                  "not count",
                  s->count, s->count == 1 ? "" : "s");
+    if (s->admin.fd >= 0)
+        announce_admin(&s->admin.addr, s->admin_inherited);
     buf_finish(&line);
 }
 
@@ -160,6 +202,10 @@ void sockets_finish(struct sockets *s)
         if (s->fds[a] >= 0 && !s->inherited) /* not one that another process serves */
             listener_unlink(&s->addrs[a]);
     }
+    if (s->admin.fd >= 0)
+        (void)close(s->admin.fd);
+    if (s->admin.fd >= 0 && !s->admin_inherited)
+        listener_unlink(&s->admin.addr);
     free(s->addrs);
     free(s->fds);
 }

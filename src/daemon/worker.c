@@ -82,6 +82,9 @@ static void report(const struct command *c, uint64_t streams)
 static void obey(struct worker *w, struct command *c)
 {
     uint64_t now = clock_mono_us(), total;
+    size_t cut = 0;
+    if (c == NULL && w->options.admin != NULL)
+        return;
     tick_soon(w);
     if (c == NULL) {
         log_warn("control: too many commands while a worker was behind: its %zu streams are closed",
@@ -89,8 +92,9 @@ static void obey(struct worker *w, struct command *c)
         return;
     }
     const char *sub = c->what.sub, *channel = c->what.channel;
-    size_t cut = fanout_disconnect(&w->fanout, sub, sub == NULL ? 0 : strlen(sub), channel,
-                                   channel == NULL ? 0 : strlen(channel), now);
+    if (w->options.admin == NULL)
+        cut = fanout_disconnect(&w->fanout, sub, sub == NULL ? 0 : strlen(sub), channel,
+                                channel == NULL ? 0 : strlen(channel), now);
     if (!command_done(c, cut, &total))
         return;
     report(c, total);
@@ -164,6 +168,8 @@ static void stop_loop(struct worker *w)
         return;
     w->stopping = true;
     close_listeners(w);
+    if (w->options.admin != NULL)
+        fanout_dismiss(&w->fanout, clock_mono_us());
     public_close(&w->public);
     desk_close(&w->desk);
     inbox_close(&w->inbox);
@@ -277,7 +283,8 @@ static int start_all(struct worker *w)
         err = fanout_init(&w->fanout, w->settings->config, o->stats, &w->metrics, &replica_events,
                           w, seed);
     if (err == ERR_OK)
-        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, w->settings);
+        err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, w->settings,
+                          o->admin);
     return err == ERR_OK ? start_listeners(w) : err;
 }
 

@@ -122,12 +122,10 @@ static const struct config_key keys[] = {
              "the loopback or on a unix socket. null: none."},
     {.name = "admin_publish", .type = CONFIG_BOOL, .offset = AT(admin_publish),
      .initial = "false",
-     .fixed = true,
      .help = "Whether the admin listener may publish messages to Redis."},
     {.name = "admin_hosts", .type = CONFIG_STRINGS, .offset = AT(admin_hosts),
      .max = ADMIN_HOSTS_MAX, .initial = "[]", .check = config_check_admin_host,
      .what = "a host name such as \"status.example.org\"",
-     .fixed = true,
      .help = "Host names by which the admin listener may be called, besides IP addresses and "
              "localhost; needed where a reverse proxy stands before it. Others are refused, so "
              "that no web page can reach it by a name of its own."},

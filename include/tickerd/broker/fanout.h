@@ -62,6 +62,9 @@ uint64_t fanout_tick(struct fanout *f, uint64_t now_us, uint64_t wall_us);
 /* Begin to send everybody away, spread over drain.timeout. */
 void fanout_drain(struct fanout *f, uint64_t now_us);
 
+/* Send everybody away at once: who cannot take his last line now does not get it. */
+void fanout_dismiss(struct fanout *f, uint64_t now_us);
+
 /* ---- rights: fanout_rights.c ---- */
 
 /* Cut the streams of this subject, of this channel (those that named it, and patterns' that would

@@ -14,11 +14,17 @@ struct settings {
     _Atomic uint32_t refs;
     const struct config *config; /* owned */
     const struct keyring *keys;  /* owned */
+    struct settings *base;       /* whose settings these are a view of; NULL: none. One reference */
 };
 
 /* With one reference. Takes over the configuration in any case, and reads the keys that it names.
  * NULL: `errors` has one line per problem. May block on files. */
 struct settings *settings_create(struct config *config, struct buf *errors);
+
+/* The same for the admin listener, with one reference: nobody needs a token there, no address has
+ * limits, no page of another origin may read anything, nothing is in front of it, and requests are
+ * not in the access log. NULL: out of memory. */
+struct settings *settings_for_admin(struct settings *s);
 
 struct settings *settings_ref(struct settings *s);
 /* NULL is allowed. */

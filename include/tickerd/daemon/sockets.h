@@ -1,5 +1,5 @@
-/* The listening sockets of the public listeners, for all workers: those the configuration asks for,
- * or in their place those the service manager passes on.
+/* The listening sockets: of the admin listener, and of the public ones for all workers: those the
+ * configuration asks for, or in their place those the service manager passes on.
  *
  * Of its own, each worker has one per TCP address, so that the kernel spreads the connections; a
  * unix socket, and any that is inherited, is one descriptor that all workers poll. */
@@ -20,7 +20,8 @@ struct sockets {
     struct addr *addrs; /* owned */
     int *fds;           /* owned: per worker, then per address; -1: not open */
     uint32_t workers;
-    struct inherited admin; /* passed on for the admin listener; fd -1: none was */
+    struct inherited admin; /* the admin listener's, once open; fd -1: there is none */
+    bool admin_inherited;
 };
 
 /* Find out what there will be, before there are threads. Anything but ERR_OK has been logged, and
@@ -29,6 +30,9 @@ int sockets_init(struct sockets *s, const struct config *config, uint32_t worker
 
 /* Open those that are not inherited. Failure has been logged. */
 int sockets_open(struct sockets *s, const struct config *config);
+
+/* Whether there will be an admin listener: one is passed on, or the configuration asks for one. */
+bool sockets_has_admin(const struct sockets *s, const struct config *config);
 
 /* The descriptors of one worker, one per address. */
 const int *sockets_of(const struct sockets *s, uint32_t worker);

@@ -26,7 +26,8 @@ struct worker_options {
     struct inbox *to_hub;
     const int *fds; /* listening sockets; stay the caller's */
     size_t fd_count;
-    bool fds_inherited; /* who queues there in the end is the next process's to answer */
+    bool fds_inherited;  /* who queues there in the end is the next process's to answer */
+    struct admin *admin; /* NULL but for the admin listener's worker */
 };
 
 /* Make a worker; nothing runs yet. NULL: out of memory or a system call failed. That has been
@@ -57,6 +58,9 @@ void worker_reload(struct worker *w, struct settings *next);
 /* From any thread: send the clients away over drain.timeout. The worker goes on answering new ones
  * (with a `retry`) until it is stopped. */
 void worker_drain(struct worker *w);
+
+/* The admin listener's worker is not drained: it serves until it is stopped, and then says so to
+ * its streams. Commands do not concern them. */
 
 /* Whether a drain is over: nobody is owed anything any more, or the time is up. */
 bool worker_drained(const struct worker *w);

@@ -104,7 +104,7 @@ class Stream:
     """A request whose answer is (or should be) an event stream."""
 
     def __init__(self, address, target, *, last_id=None, headers=(), method="GET", version="1.1",
-                 rcvbuf=None, raw=None, parse=True, source=None):
+                 rcvbuf=None, raw=None, parse=True, source=None, host="tickerd.test"):
         self.parser = SseParser()
         self.response = None   # the head, once it is there
         self.received = bytearray()  # all bytes; the body only is parsed
@@ -119,7 +119,8 @@ class Stream:
             pairs.append(("Last-Event-ID", last_id))
         self.sock = connect(address, rcvbuf=rcvbuf, source=source)
         self.sock.sendall(raw if raw is not None else
-                          build(target, method=method, version=version, headers=pairs))
+                          build(target, method=method, version=version, headers=pairs,
+                                host=host))
 
     # What came so far.
 

@@ -12,7 +12,8 @@ from .client import Stream, build, request
 from .env import BINARY, child_environment, scaled
 from .proc import end, poll_until, spawn
 
-_LISTENING = re.compile(r"listening on (unix:\S+|\S+:\d+)")
+_LISTENING = re.compile(r"(?<!admin )listening on (unix:\S+|\S+:\d+)")
+_ADMIN = re.compile(r"admin listening on (unix:\S+|\S+:\d+)")
 _REPORT = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:|"
                      r"stack smashing|Assertion .* failed")
 
@@ -86,6 +87,8 @@ class Daemon:
                            lambda: f"tickerd listens\n{self.argv}\n{self.log()}")
         self.addresses = [_address(a) for a in found]
         self.address = self.addresses[0]
+        admin = _ADMIN.search(self.log(), at)
+        self.admin = _address(admin[1]) if admin else None
         if ready:
             poll_until(lambda: self.get("/readyz").status == 200, scaled(10),
                        lambda: "/readyz says 200\n" + self.log())
@@ -116,6 +119,14 @@ class Daemon:
             address=None, timeout=5, source=None):
         raw = build(target, method=method, version=version, headers=headers, host=host)
         return request(address or self.address, raw, timeout=timeout, source=source)
+
+    def ask(self, target, **options):
+        """An answer of the admin listener."""
+        return self.get(target, **{"address": self.admin, "host": "localhost", **options})
+
+    def tail(self, target, **options):
+        """A stream of the admin listener, that has begun."""
+        return self.stream(target, **{"address": self.admin, "host": "localhost", **options})
 
     def send(self, raw, *, timeout=5, source=None):
         return request(self.address, raw, timeout=timeout, source=source)
