@@ -6,7 +6,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/log.h"
 
-enum { ACCESS_PATH_MAX = 400, ACCESS_VALUE_MAX = 200 };
+enum { ACCESS_PATH_MAX = 400, ACCESS_FIELDS = 10 };
 
 static const char unreadable[] = "(unreadable)";
 
@@ -14,7 +14,7 @@ struct access {
     uint64_t started_us;
     int status;
     const char *method;
-    int path_len;
+    size_t path_len;
     char path[];
 };
 
@@ -76,7 +76,7 @@ struct access *access_begin(const struct httpreq *request)
     a->started_us = clock_mono_us();
     a->status = 0;
     a->method = request == NULL ? "-" : method_name(request);
-    a->path_len = (int)path.len;
+    a->path_len = path.len;
     memcpy(a->path, path.p, path.len);
     return a;
 }
@@ -87,46 +87,50 @@ void access_status(struct access *a, int status)
         a->status = status;
 }
 
-/* Printable ASCII but for blanks, quotes, and % and = with which encodings and fields begin. */
-static bool is_plain(char c)
+static struct log_field word(const char *name, const char *text)
 {
-    return c > ' ' && c <= '~' && strchr("\"%'=\\`", c) == NULL;
+    return (struct log_field){.name = name, .kind = LOG_WORD, .text = text, .len = strlen(text)};
 }
 
-void access_put(struct buf *out, const char *text, size_t len)
+static struct log_field number(const char *name, uint64_t n)
 {
-    size_t n = len < ACCESS_VALUE_MAX ? len : ACCESS_VALUE_MAX;
-    for (size_t i = 0; i < n; i++) {
-        if (is_plain(text[i]))
-            buf_byte(out, text[i]);
-        else
-            buf_printf(out, "%%%02X", (unsigned char)text[i]);
-    }
-    if (n < len)
-        buf_str(out, "...");
+    return (struct log_field){.name = name, .kind = LOG_COUNT, .n = n};
+}
+
+/* Returns how many there are. */
+static size_t put_peer(struct log_field *f, const struct access_peer *from, char client[],
+                       char via[])
+{
+    size_t n = 0;
+    f[n++] = word("client", netaddr_print(from->client, client));
+    if (!netaddr_equal(from->client, from->peer))
+        f[n++] = word("via", netaddr_print(from->peer, via));
+    if (from->sub != NULL)
+        f[n++] = (struct log_field){
+            .name = "sub", .kind = LOG_VALUE, .text = from->sub, .len = from->sub_len};
+    return n;
 }
 
 void access_end(struct access *a, const struct access_peer *from, const struct http1_end *end)
 {
     static const struct http1_end none = {.why = CLOSING_NONE};
+    struct log_field f[ACCESS_FIELDS];
+    char client[NETADDR_TEXT_MAX], via[NETADDR_TEXT_MAX];
     if (a == NULL)
         return;
     end = end == NULL ? &none : end;
-    char text[NETADDR_TEXT_MAX];
-    struct buf who = BUF_INIT;
-    buf_printf(&who, "client=%s", netaddr_print(from->client, text));
-    if (!netaddr_equal(from->client, from->peer))
-        buf_printf(&who, " via=%s", netaddr_print(from->peer, text));
-    if (from->sub != NULL) {
-        buf_str(&who, " sub=");
-        access_put(&who, from->sub, from->sub_len);
-    }
+    size_t n = put_peer(f, from, client, via);
+    f[n++] = word("method", a->method);
     /* A target is printable ASCII without blanks (wire/httpreq). */
-    log_info("access: %s method=%s path=%.*s status=%d seconds=%.3f events=%llu bytes=%llu%s%s",
-             buf_cstr(&who), a->method, a->path_len, a->path, a->status,
-             (double)(clock_mono_us() - a->started_us) / US_PER_S, (unsigned long long)end->events,
-             (unsigned long long)end->bytes,
-             end->why == CLOSING_NONE ? "" : " reason=", closing_text(end->why));
-    buf_finish(&who);
+    f[n++] =
+        (struct log_field){.name = "path", .kind = LOG_WORD, .text = a->path, .len = a->path_len};
+    f[n++] = number("status", (uint64_t)a->status);
+    f[n++] = (struct log_field){
+        .name = "seconds", .kind = LOG_SECONDS, .n = clock_mono_us() - a->started_us};
+    f[n++] = number("events", end->events);
+    f[n++] = number("bytes", end->bytes);
+    if (end->why != CLOSING_NONE)
+        f[n++] = word("reason", closing_text(end->why));
+    log_fields(LOG_INFO, "access", f, n);
     free(a);
 }

@@ -238,6 +238,7 @@ static void on_tick(uv_timer_t *timer)
     begin_turn(h);
     registry_tick(&h->registry);
     end_turn(h);
+    log_tick();
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -44,8 +44,8 @@ static void refuse(struct buf *errors)
     for (size_t i = 0; i < errors->len; i++)
         problems += errors->data[i] == '\n';
     log_lines(LOG_ERROR, buf_cstr(errors));
-    log_error("not reloaded: %zu problem%s; the configuration in force stays as it is", problems,
-              problems == 1 ? "" : "s");
+    log_each(LOG_ERROR, "not reloaded: %zu problem%s; the configuration in force stays as it is",
+             problems, problems == 1 ? "" : "s");
 }
 
 /* Keys of tokens are told apart by what they are, so that a file that was replaced by another shows
@@ -83,7 +83,7 @@ static void put_into_force(struct reload *r)
     struct buf line = BUF_INIT;
     describe(&line, r);
     for (size_t i = 0; i < r->changes.fixed_count; i++)
-        log_warn("%s has changed, which needs a restart: the value in force stays",
+        log_each(LOG_WARN, "%s has changed, which needs a restart: the value in force stays",
                  r->changes.fixed[i]);
     r->events->apply(r->ctx, next);
     bool said = log_enabled(LOG_INFO); /* as long as one of the two levels allows it */

@@ -319,6 +319,7 @@ static void announce(const struct server *s)
 static void sum_up(struct server *s)
 {
     uint64_t streams = 0, deliveries = 0, gaps = 0;
+    log_flush();
     for (uint32_t w = 0; w < s->worker_count; w++) {
         const struct metrics *m = worker_metrics(s->workers[w]);
         streams += metrics_get(m, METRIC_STREAMS);

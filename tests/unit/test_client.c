@@ -228,38 +228,6 @@ static void test_unix_peers(void **state)
     end(&p);
 }
 
-static void test_access_values(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *expected;
-    } cases[] = {
-        {"alice@example.org", "alice@example.org"},
-        {"", ""},
-        {"a b", "a%20b"},
-        {"x status=200", "x%20status%3D200"},
-        {"\"q\" 'a' `b` \\", "%22q%22%20%27a%27%20%60b%60%20%5C"},
-        {"100%", "100%25"},
-        {"\r\n\t\x1b\x7f", "%0D%0A%09%1B%7F"},
-        {"\xc3\xbc\xe2\x80\xa8\xff", "%C3%BC%E2%80%A8%FF"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct buf out = BUF_INIT;
-        access_put(&out, cases[i].text, strlen(cases[i].text));
-        assert_string_equal(buf_cstr(&out), cases[i].expected);
-        buf_finish(&out);
-    }
-    struct buf out = BUF_INIT;
-    char longest[1000];
-    memset(longest, 'x', sizeof longest);
-    access_put(&out, longest, sizeof longest);
-    assert_int_equal(out.len, 203);
-    buf_reset(&out);
-    access_put(&out, "a\0b", 3);
-    assert_string_equal(buf_cstr(&out), "a%00b");
-    buf_finish(&out);
-}
-
 int main(void)
 {
     now = clock_mono_us();
@@ -270,7 +238,6 @@ int main(void)
         cmocka_unit_test(test_who_wants_nothing_old_pays_nothing),
         cmocka_unit_test(test_waiting_for_requests),
         cmocka_unit_test(test_unix_peers),
-        cmocka_unit_test(test_access_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,55 +5,25 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "naive_utf8.h"
 #include "prng.h"
 #include "tickerd/base/log.h"
 
-enum { CAPTURE_MAX = 1 << 22 };
-
-/* Stderr goes to an unnamed file while `capturing`. */
-static FILE *capture;
-static int real_stderr;
-static char *captured;
-
-static void start_capture(void)
-{
-    capture = tmpfile();
-    assert_non_null(capture);
-    assert_int_equal(fcntl(fileno(capture), F_SETFL, O_APPEND), 0);
-    real_stderr = dup(STDERR_FILENO);
-    assert_true(real_stderr >= 0);
-    assert_true(dup2(fileno(capture), STDERR_FILENO) >= 0);
-}
-
-/* What was written, as a string that lives until the next capture. */
-static char *end_capture(void)
-{
-    assert_true(dup2(real_stderr, STDERR_FILENO) >= 0);
-    close(real_stderr);
-    free(captured);
-    captured = calloc(1, CAPTURE_MAX);
-    assert_non_null(captured);
-    rewind(capture);
-    assert_true(fread(captured, 1, CAPTURE_MAX - 1, capture) < CAPTURE_MAX - 1);
-    fclose(capture);
-    return captured;
-}
-
 static char *line_of(const char *message)
 {
-    start_capture();
-    log_warn("%s", message);
-    return end_capture();
+    capture_start();
+    log_each(LOG_WARN, "%s", message);
+    return capture_end();
 }
 
 static bool matches(const char *text, const char *pattern)
@@ -79,12 +49,12 @@ static void text_lines(void **state)
 {
     (void)state;
     log_setup(LOG_INFO, LOG_TEXT);
-    start_capture();
+    capture_start();
     log_error("a %d", 1);
     log_warn("b");
     log_info("c");
     log_debug("d");
-    char *out = end_capture();
+    char *out = capture_end();
     const char *stamp = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z";
     char pattern[300];
     (void)snprintf(pattern, sizeof pattern, "^%s error a 1\n%s warn  b\n%s info  c\n$", stamp,
@@ -97,12 +67,12 @@ static void levels(void **state)
     (void)state;
     for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
         log_setup((enum log_level)level, LOG_TEXT);
-        start_capture();
+        capture_start();
         log_error("x");
         log_warn("x");
         log_info("x");
         log_debug("x");
-        const char *out = end_capture();
+        const char *out = capture_end();
         int lines = 0;
         for (; *out != '\0'; out++)
             lines += *out == '\n';
@@ -116,11 +86,11 @@ static void a_text_line_by_line(void **state)
 {
     (void)state;
     log_setup(LOG_INFO, LOG_TEXT);
-    start_capture();
+    capture_start();
     log_lines(LOG_ERROR, "");
     log_lines(LOG_ERROR, "one\n\nthree 100%s");
     log_lines(LOG_WARN, "four\n");
-    assert_true(matches(end_capture(), "^[^ ]+ error one\n[^ ]+ error \n[^ ]+ error three 100%s\n"
+    assert_true(matches(capture_end(), "^[^ ]+ error one\n[^ ]+ error \n[^ ]+ error three 100%s\n"
                                        "[^ ]+ warn  four\n$"));
 }
 
@@ -233,7 +203,7 @@ static void threads_do_not_mix(void **state)
     char messages[THREADS][200];
     int count[THREADS] = {0};
     log_setup(LOG_INFO, LOG_TEXT);
-    start_capture();
+    capture_start();
     for (int i = 0; i < THREADS; i++) {
         memset(messages[i], 'a' + i, sizeof messages[i]);
         messages[i][sizeof messages[i] - 1] = '\0';
@@ -242,7 +212,7 @@ static void threads_do_not_mix(void **state)
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     char *rest = NULL;
-    for (char *line = strtok_r(end_capture(), "\n", &rest); line != NULL;
+    for (char *line = strtok_r(capture_end(), "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
         assert_true(strlen(line) > 31);
         int who = line[31] - 'a';
@@ -254,10 +224,186 @@ static void threads_do_not_mix(void **state)
         assert_int_equal(count[i], LINES);
 }
 
+/* ---- the journal ----------------------------------------------------------------------------- */
+
+/* What is written while JOURNAL_STREAM names stderr, or, with `offset`, something else. */
+static char *to_the_journal(enum log_format format, unsigned offset)
+{
+    char text[64];
+    struct stat st;
+    capture_start();
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    (void)snprintf(text, sizeof text, "%llu:%llu", (unsigned long long)st.st_dev,
+                   (unsigned long long)st.st_ino + offset);
+    assert_int_equal(setenv("JOURNAL_STREAM", text, 1), 0);
+    log_setup(LOG_DEBUG, format);
+    log_error("a");
+    log_warn("b\nc");
+    log_info("d");
+    log_debug("e");
+    log_fields(LOG_INFO, "f", &(struct log_field){.name = "g", .kind = LOG_COUNT, .n = 1}, 1);
+    char *out = capture_end();
+    assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+    log_setup(LOG_INFO, LOG_TEXT);
+    return out;
+}
+
+static void the_journal_is_told_priorities(void **state)
+{
+    (void)state;
+    assert_string_equal(to_the_journal(LOG_TEXT, 0), "<3>a\n<4>b\\x0ac\n<6>d\n<7>e\n<6>f: g=1\n");
+    assert_true(matches(to_the_journal(LOG_JSON, 0),
+                        "^<3>\\{[^\n]*\\}\n<4>\\{[^\n]*\\}\n<6>\\{[^\n]*\\}\n<7>\\{[^\n]*\\}\n"
+                        "<6>\\{[^\n]*\"f\",\"g\":1\\}\n$"));
+    assert_true(matches(to_the_journal(LOG_TEXT, 1), "^[0-9]{4}-[^\n]* error a\n"));
+}
+
+static void other_words_are_no_journal(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"", ":", "1", "1:", ":1", "x:y", "0:0", "1:2:3"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        assert_int_equal(setenv("JOURNAL_STREAM", words[i], 1), 0);
+        log_setup(LOG_INFO, LOG_TEXT);
+        capture_start();
+        log_info("a");
+        assert_true(matches(capture_end(), "^[0-9T:.-]{23}Z info  a\n$"));
+    }
+    assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+    log_setup(LOG_INFO, LOG_TEXT);
+}
+
+/* ---- fields ---------------------------------------------------------------------------------- */
+
+static struct log_field value(const char *name, const char *text, size_t len)
+{
+    /* Exactly these bytes, so that a read beyond them is found. */
+    char *exact = malloc(len == 0 ? 1 : len);
+    assert_non_null(exact);
+    memcpy(exact, text, len);
+    return (struct log_field){.name = name, .kind = LOG_VALUE, .text = exact, .len = len};
+}
+
+static void forget(struct log_field *f)
+{
+    free((void *)(uintptr_t)f->text);
+}
+
+/* The line of one value: in text what follows its name, in JSON the whole. */
+static char *value_line(enum log_format format, const char *text, size_t len)
+{
+    struct log_field f = value("v", text, len);
+    log_setup(LOG_INFO, format);
+    capture_start();
+    log_fields(LOG_INFO, "m", &f, 1);
+    forget(&f);
+    char *line = capture_end();
+    if (format == LOG_JSON)
+        return line;
+    assert_memory_equal(line + 24, " info  m: v=", 12);
+    line[strlen(line) - 1] = '\0';
+    return line + 36;
+}
+
+static void check_value(const char *text, size_t len, const char *in_text, const char *in_json)
+{
+    assert_string_equal(value_line(LOG_TEXT, text, len), in_text);
+    json_t *line =
+        json_loads(value_line(LOG_JSON, text, len), JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    assert_non_null(line);
+    json_t *v = json_object_get(line, "v");
+    if (in_json == NULL) {
+        assert_int_equal(json_string_length(v), len);
+        assert_memory_equal(json_string_value(v), text, len);
+    } else {
+        assert_string_equal(json_string_value(v), in_json);
+    }
+    json_decref(line);
+}
+
+static void values_cannot_forge_fields(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *in_text, *in_json;
+    } cases[] = {
+        {"alice@example.org", "alice@example.org", NULL},
+        {"", "", NULL},
+        {"a b", "a%20b", NULL},
+        {"x status=200", "x%20status%3D200", NULL},
+        {"\"q\" 'a' `b` \\", "%22q%22%20%27a%27%20%60b%60%20%5C", NULL},
+        {"100%", "100%25", NULL},
+        {"\r\n\t\x1b\x7f", "%0D%0A%09%1B%7F", NULL},
+        {"\xc3\xbc\xe2\x80\xa8", "%C3%BC%E2%80%A8", NULL},
+        {"\xff\xc3", "%FF%C3", "\\xff\\xc3"}, /* no UTF-8 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check_value(cases[i].text, strlen(cases[i].text), cases[i].in_text, cases[i].in_json);
+    check_value("a\0b", 3, "a%00b", NULL);
+    char longest[1000];
+    memset(longest, 'x', sizeof longest);
+    assert_int_equal(strlen(value_line(LOG_TEXT, longest, sizeof longest)), 203);
+    for (size_t at = 195; at < 200; at++) { /* in JSON not within a character */
+        memset(longest, 'x', sizeof longest);
+        memcpy(longest + at, "\xf0\x9f\x98\x80", 4);
+        json_t *line = json_loads(value_line(LOG_JSON, longest, sizeof longest), 0, NULL);
+        const char *v = json_string_value(json_object_get(line, "v"));
+        assert_int_equal(strlen(v), at < 197 ? 203 : at + 3);
+        assert_null(strchr(v, '\\'));
+        json_decref(line);
+    }
+}
+
+static void fields_have_types(void **state)
+{
+    (void)state;
+    const struct log_field fields[] = {
+        {.name = "word", .kind = LOG_WORD, .text = "/a=b%20", .len = 7},
+        {.name = "count", .kind = LOG_COUNT, .n = UINT64_MAX / 2},
+        {.name = "seconds", .kind = LOG_SECONDS, .n = 1234567},
+    };
+    log_setup(LOG_INFO, LOG_TEXT);
+    capture_start();
+    log_fields(LOG_INFO, "access", fields, 3);
+    log_fields(LOG_DEBUG, "access", fields, 3);
+    assert_string_equal(capture_end() + 31,
+                        "access: word=/a=b%20 count=9223372036854775807 seconds=1.235\n");
+    log_setup(LOG_INFO, LOG_JSON);
+    capture_start();
+    log_fields(LOG_INFO, "access", fields, 3);
+    json_t *line = json_loads(capture_end(), JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(line);
+    assert_int_equal(json_object_size(line), 6);
+    assert_string_equal(json_string_value(json_object_get(line, "message")), "access");
+    assert_string_equal(json_string_value(json_object_get(line, "level")), "info");
+    assert_string_equal(json_string_value(json_object_get(line, "word")), "/a=b%20");
+    assert_true(json_integer_value(json_object_get(line, "count")) == INT64_MAX);
+    assert_true(json_is_real(json_object_get(line, "seconds")));
+    json_decref(line);
+}
+
+/* What would not fit is left out, and the line is whole. */
+static void too_many_fields(void **state)
+{
+    (void)state;
+    struct log_field fields[100];
+    char text[200];
+    memset(text, 1, sizeof text);
+    for (size_t i = 0; i < 100; i++)
+        fields[i] =
+            (struct log_field){.name = "v", .kind = LOG_VALUE, .text = text, .len = sizeof text};
+    log_setup(LOG_INFO, LOG_JSON);
+    capture_start();
+    log_fields(LOG_INFO, "m", fields, 100);
+    json_t *line = json_loads(capture_end(), 0, NULL);
+    assert_non_null(line);
+    json_decref(line);
+}
+
 static int finish(void **state)
 {
     (void)state;
-    free(captured);
+    capture_forget();
     return 0;
 }
 
@@ -272,6 +418,11 @@ int main(void)
         cmocka_unit_test(random_bytes_stay_one_line),
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(threads_do_not_mix),
+        cmocka_unit_test(the_journal_is_told_priorities),
+        cmocka_unit_test(other_words_are_no_journal),
+        cmocka_unit_test(values_cannot_forge_fields),
+        cmocka_unit_test(fields_have_types),
+        cmocka_unit_test(too_many_fields),
     };
     return cmocka_run_group_tests(tests, NULL, finish);
 }

@@ -1,14 +1,13 @@
 /* The access log: one line per request when its connection ends. Never the query (it may hold a
  * token), never what an absolute target names before its path (it may hold a password), never a
- * header. Its fields are `name=value` with blanks between; what a client chose
- * cannot hold a blank, so nobody can write fields of his own. */
+ * header. Its fields are `name=value` with blanks between, and members of their own in JSON; what a
+ * client chose cannot hold a blank, so nobody can write fields of his own. */
 #ifndef TICKERD_DAEMON_ACCESS_H
 #define TICKERD_DAEMON_ACCESS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tickerd/base/buf.h"
 #include "tickerd/net/http1.h"
 #include "tickerd/wire/httpreq.h"
 #include "tickerd/wire/netblock.h"
@@ -32,9 +31,5 @@ void access_status(struct access *a, int status);
 
 /* Write the line and free. NULL is allowed, for `end`, too: then nothing came of it. */
 void access_end(struct access *a, const struct access_peer *from, const struct http1_end *end);
-
-/* Append text as one value: what could end it, or look like another, is percent-encoded. Cut after
- * a while, with an ellipsis. */
-void access_put(struct buf *out, const char *text, size_t len);
 
 #endif
