@@ -90,8 +90,8 @@ __attribute__((format(printf, 2, 3))) static void put(struct line *l, const char
 }
 
 /* The length of the printable character at s, or 0 where there is none: a control (C0, DEL, or C1,
- * which some terminals obey too) or no UTF-8. */
-static size_t printable(const unsigned char *s, size_t left)
+ * which some terminals obey too) or no UTF-8. *code is its number. */
+static size_t printable(const unsigned char *s, size_t left, uint32_t *code)
 {
     static const uint32_t least[] = {0, 0x20, 0xa0, 0x800, 0x10000};
     size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
@@ -104,25 +104,41 @@ static size_t printable(const unsigned char *s, size_t left)
         c = c << 6 | (s[i] & 0x3f);
     }
     bool legal = c != 0x7f && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff);
+    *code = c;
     return legal && c >= least[len] ? len : 0;
 }
 
+/* RFC 8259 §7. */
+static void put_code(struct line *l, uint32_t c)
+{
+    if (c < 0x10000)
+        put(l, "\\u%04x", (unsigned)c);
+    else
+        put(l, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((c - 0x10000) >> 10)),
+            (unsigned)(0xdc00 + (c & 0x3ff)));
+}
+
 /* Append text, escaping what could end the line, move a terminal's cursor or, in JSON, end the
- * string or make the line no JSON. At most six bytes for each one, for which there is room. */
-static void put_escaped(struct line *l, const char *text, size_t len)
+ * string or make the line no JSON; and, of what is foreign, in JSON all that is not ASCII: there
+ * are further characters that viewers take for the end of a line, or that turn its direction. At
+ * most six bytes for each one, for which there is room. */
+static void put_escaped(struct line *l, const char *text, size_t len, bool foreign)
 {
     const unsigned char *p = (const unsigned char *)text;
+    uint32_t code;
     for (size_t i = 0, n; i < len; i += n) {
-        n = printable(p + i, len - i);
+        n = printable(p + i, len - i, &code);
         if (n == 0) {
             put(l, !l->json ? "\\x%02x" : p[i] < 0x80 ? "\\u%04x" : "\\\\x%02x", p[i]);
             n = 1;
-            continue;
+        } else if (n > 1 && l->json && foreign) {
+            put_code(l, code);
+        } else {
+            if (l->json && (p[i] == '"' || p[i] == '\\'))
+                l->bytes[l->len++] = '\\';
+            memcpy(l->bytes + l->len, p + i, n);
+            l->len += n;
         }
-        if (l->json && (p[i] == '"' || p[i] == '\\'))
-            l->bytes[l->len++] = '\\';
-        memcpy(l->bytes + l->len, p + i, n);
-        l->len += n;
     }
 }
 
@@ -171,7 +187,7 @@ static void write_message(enum log_level level, const char *message, size_t len)
 {
     struct line l;
     begin(&l, level);
-    put_escaped(&l, message, len);
+    put_escaped(&l, message, len, false);
     finish(&l, l.json ? "\"}\n" : "\n");
 }
 
@@ -298,7 +314,7 @@ static void put_value(struct line *l, const char *text, size_t len)
     while (l->json && n < len && n > LOG_VALUE_MAX - 3 && ((unsigned char)text[n] & 0xc0) == 0x80)
         n--; /* not within a character */
     if (l->json) {
-        put_escaped(l, text, n);
+        put_escaped(l, text, n, true);
     } else {
         for (size_t i = 0; i < n; i++) {
             if (is_plain(text[i]))
@@ -317,7 +333,7 @@ static void put_field(struct line *l, const struct log_field *f)
     put(l, l->json ? ",\"%s\":%s" : " %s=%s", f->name, quote);
     switch (f->kind) {
     case LOG_WORD:
-        put_escaped(l, f->text, f->len);
+        put_escaped(l, f->text, f->len, false);
         break;
     case LOG_VALUE:
         put_value(l, f->text, f->len);
@@ -339,7 +355,7 @@ void log_fields(enum log_level level, const char *message, const struct log_fiel
     if (!log_enabled(level))
         return;
     begin(&l, level);
-    put_escaped(&l, message, strlen(message));
+    put_escaped(&l, message, strlen(message), false);
     put(&l, l.json ? "\"" : ":");
     for (size_t i = 0; i < count; i++) {
         if (has_room(&l, strlen(fields[i].name) + 6 * fields[i].len + 40))

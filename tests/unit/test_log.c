@@ -340,6 +340,9 @@ static void values_cannot_forge_fields(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         check_value(cases[i].text, strlen(cases[i].text), cases[i].in_text, cases[i].in_json);
     check_value("a\0b", 3, "a%00b", NULL);
+    check_value("\xf0\x9f\x98\x80\xe2\x80\xae", 7, "%F0%9F%98%80%E2%80%AE", NULL);
+    assert_non_null(strstr(value_line(LOG_JSON, "\xf0\x9f\x98\x80\xe2\x80\xae", 7),
+                           "\"\\ud83d\\ude00\\u202e\"")); /* which turns what follows */
     char longest[1000];
     memset(longest, 'x', sizeof longest);
     assert_int_equal(strlen(value_line(LOG_TEXT, longest, sizeof longest)), 203);
