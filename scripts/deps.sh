@@ -47,9 +47,21 @@ update() {
     updated=yes
 }
 
+# What is installed for tests shall not start as a service: invoke-rc.d and systemd's maintainer scripts ask
+# this file, which containers have anyway.
+POLICY=/usr/sbin/policy-rc.d
+
 install() {
+    local status=0 ours=
+    if [ "$kind" = test ] && [ ! -e "$POLICY" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$@" >&2
+        apt-get install -y -qq --no-install-recommends "$@" >&2 || status=$?
+    [ -z "$ours" ] || as_root rm -f "$POLICY"
+    return "$status"
 }
 
 missing=()
@@ -93,7 +105,7 @@ need_one libllhttp-dev node-llhttp
 if [ "$kind" = test ]; then
     # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is needed by fuzz only.
     need libcmocka-dev clang clang-format clang-tidy cppcheck openssl python3 python3-pytest \
-        python3-pytest-xdist curl redis-tools procps haproxy nginx faketime
+        python3-pytest-xdist curl redis-tools procps haproxy nginx caddy apache2-bin faketime
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs npm
     fi

@@ -3,6 +3,7 @@ Last-Event-ID, as an EventSource does; and the judge of what it is sent."""
 
 import random
 import time
+from functools import partial
 
 from harness import Stream, scaled
 
@@ -61,7 +62,8 @@ class Hopper:
     else ends an EventSource for good."""
 
     def __init__(self, balancer, target, ledger, seed=1, headers=()):
-        self.balancer = balancer  # or whatever has an address
+        # The balancer, or whatever has an address or a way to connect.
+        self.connect = getattr(balancer, "connect", None) or partial(Stream, balancer.address)
         self.headers = list(headers)
         self.target = target
         self.ledger = ledger
@@ -75,8 +77,7 @@ class Hopper:
         self.counted = 0     # messages since the connection was opened
 
     def open(self):
-        self.stream = Stream(self.balancer.address, self.target, last_id=self.last_id,
-                             headers=self.headers)
+        self.stream = self.connect(self.target, last_id=self.last_id, headers=self.headers)
         self.taken = self.counted = 0
         self.stream.wait_open(10)
         head = self.stream.response

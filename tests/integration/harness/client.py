@@ -104,7 +104,9 @@ class Stream:
     """A request whose answer is (or should be) an event stream."""
 
     def __init__(self, address, target, *, last_id=None, headers=(), method="GET", version="1.1",
-                 rcvbuf=None, raw=None, parse=True, source=None, host="tickerd.test"):
+                 rcvbuf=None, raw=None, parse=True, source=None, host="tickerd.test",
+                 sock=None):
+        """`sock`: a connection on which the request has been made, in place of the rest."""
         self.parser = SseParser()
         self.response = None   # the head, once it is there
         self.received = bytearray()  # all bytes; the body only is parsed
@@ -117,10 +119,11 @@ class Stream:
         pairs += list(headers.items()) if isinstance(headers, dict) else list(headers)
         if last_id is not None:
             pairs.append(("Last-Event-ID", last_id))
-        self.sock = connect(address, rcvbuf=rcvbuf, source=source)
-        self.sock.sendall(raw if raw is not None else
-                          build(target, method=method, version=version, headers=pairs,
-                                host=host))
+        self.sock = sock or connect(address, rcvbuf=rcvbuf, source=source)
+        if sock is None:
+            self.sock.sendall(raw if raw is not None else
+                              build(target, method=method, version=version, headers=pairs,
+                                    host=host))
 
     # What came so far.
 
