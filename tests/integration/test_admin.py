@@ -12,7 +12,9 @@ from harness.client import connect
 from harness.daemon import run
 
 ADMIN = {"admin": "127.0.0.1:0"}
-PAGES = {"/": "text/html", "/app.js": "text/javascript", "/style.css": "text/css"}
+PAGES = {"/": "text/html", "/style.css": "text/css",
+         **{f"/{name}.js": "text/javascript" for name in
+            ("app", "chart", "kit", "tables", "tail", "timeline")}}
 
 
 @pytest.fixture
