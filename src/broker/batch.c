@@ -5,6 +5,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/plant.h"
+#include "tickerd/broker/latency.h"
 
 int batch_init(struct batch *b, struct frame_stats *stats)
 {
@@ -64,6 +65,8 @@ void gap_encode(struct buf *out, const struct timeline *t, const struct gap *gap
 
 void batch_clear(struct batch *b)
 {
+    if (b->latency != NULL)
+        latency_settle(b->latency, b);
     b->segments = 0;
     b->bytes = b->copied = 0;
     b->count = b->gaps = 0;

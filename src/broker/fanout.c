@@ -38,6 +38,9 @@ int fanout_init(struct fanout *f, const struct config *config, struct frame_stat
         batch_finish(&f->batch);
         return ERR_NOMEM;
     }
+    latency_init(&f->latency, &metrics->latency, &f->replica.timeline);
+    f->batch.latency = &f->latency;
+    recent_gaps_init(&f->gaps);
     return ERR_OK;
 }
 
@@ -60,6 +63,7 @@ void fanout_finish(struct fanout *f)
     replica_finish(&f->replica);
     batch_finish(&f->batch);
     rights_finish(&f->rights);
+    recent_gaps_finish(&f->gaps);
 }
 
 /* xorshift64*: jitter needs to be spread, not secret. */
@@ -118,6 +122,7 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
     struct replica *r = &f->replica;
     f->turn++;
     batch_invalidate(&f->batch);
+    latency_turn(&f->latency, now_us);
     start_ready(f, now_us);
     retry_behind(f, now_us);
     if (!list_empty(&r->marks->dirty)) { /* concerns everybody */
@@ -137,6 +142,7 @@ void fanout_flush(struct fanout *f, uint64_t now_us)
                 session_flush(container_of(it, struct sub, link)->session, now_us);
         }
     }
+    latency_turn_end(&f->latency, &f->batch);
     replica_settle(r);
     batch_invalidate(&f->batch);
 }
@@ -219,6 +225,7 @@ static void drain_some(struct fanout *f, uint64_t now_us)
 static uint64_t tick(struct fanout *f, uint64_t now_us)
 {
     batch_invalidate(&f->batch);
+    latency_turn(&f->latency, now_us);
     fanout_expire(f, now_us); /* before anything is sent */
     bool more = fanout_away(f, now_us);
     start_overdue(f, now_us);
@@ -229,6 +236,7 @@ static uint64_t tick(struct fanout *f, uint64_t now_us)
     retire_old(f, now_us);
     if (f->draining)
         drain_some(f, now_us);
+    latency_turn_end(&f->latency, &f->batch);
     replica_sweep(&f->replica);
     if (more)
         return AWAY_TICK_US;

@@ -13,7 +13,7 @@ static inline uint64_t max_seq(uint64_t a, uint64_t b)
 struct pending_gap {
     bool open;
     const struct ring *ring;
-    const struct name *channel;
+    struct name *channel;
     enum gap_reason reason;
     uint64_t to;
 };

@@ -30,6 +30,8 @@ void channel_recount(struct registry *r, struct channel *c)
     uint64_t cost = cost_of(c);
     r->cost = r->cost - c->counted + cost;
     c->counted = cost;
+    r->events = r->events - c->events + ring_frames(&c->log.ring);
+    c->events = ring_frames(&c->log.ring);
     uint64_t each = sizeof(struct edge) + c->log.ring.count * sizeof(struct entry);
     uint64_t merged = c->patterns * each;
     r->merged = r->merged - c->merged + merged;
@@ -47,6 +49,7 @@ void channel_destroy(struct registry *r, struct channel *c)
 {
     (void)strmap_del(&r->channels, c->name->bytes, c->name->len);
     r->cost -= c->counted;
+    r->events -= c->events;
     r->merged -= c->merged;
     list_remove(&c->lru);
     channel_walks_leave(r, c);

@@ -22,6 +22,7 @@ struct channel {
     uint64_t counted;  /* what registry.cost holds for it */
     uint64_t merged;   /* what registry.merged holds for it */
     uint32_t patterns; /* edges to patterns */
+    uint32_t events;   /* what registry.events holds for it */
     uint32_t reloads;  /* registry.reloads when `rule` was found */
     struct traffic traffic;
 };

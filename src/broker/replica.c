@@ -155,6 +155,7 @@ static void drop_view(struct replica *r, struct view *v)
     list_remove(&v->idle);
     (void)strmap_del(map_of(r, v->pattern), v->topic->bytes, v->topic->len);
     list_remove(&v->dirty);
+    r->ring_bytes -= ring_overhead(&v->ring);
     ring_finish(&v->ring);
     if (!list_empty(&v->outgoing) && v->gen == 1 && !v->loaded) {
         free_view(r, v); /* the hub never heard of this number */
@@ -257,6 +258,7 @@ static void apply_to_view(struct replica *r, struct note *n)
         return;
     }
     bool was_ready = view_ready(v);
+    r->ring_bytes -= ring_overhead(&v->ring);
     if (n->kind == NOTE_RESET || n->kind == NOTE_REFUSED)
         answered(r, v);
     if (n->kind == NOTE_RESET)
@@ -270,6 +272,7 @@ static void apply_to_view(struct replica *r, struct note *n)
         v->refused = true;
     else
         view_apply(v, n, HOLE_COUNTED | r->evictions);
+    r->ring_bytes += ring_overhead(&v->ring);
     r->lacking = r->lacking || v->lacking;
     replica_reached(r, ring_head(&v->ring)); /* an answer may say more than its head */
     if ((n->kind == NOTE_RESET || n->kind == NOTE_LIVE) && !v->live)

@@ -29,7 +29,7 @@ void session_set_behind(struct session *s, bool behind);
 /* What decides its next bytes. */
 struct reader session_reader(const struct session *s);
 
-/* A gap event is on its way for good; `channel` is borrowed, NULL: all. */
-void session_count_gap(struct session *s, enum gap_reason reason, const struct name *channel);
+/* A gap event is on its way for good; `channel` NULL: all. */
+void session_count_gap(struct session *s, enum gap_reason reason, struct name *channel);
 
 #endif

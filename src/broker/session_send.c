@@ -32,11 +32,13 @@ static bool inflight_kept(const struct session *s)
     return false;
 }
 
-void session_count_gap(struct session *s, enum gap_reason reason, const struct name *channel)
+void session_count_gap(struct session *s, enum gap_reason reason, struct name *channel)
 {
-    (void)channel;
+    struct fanout *f = s->fanout;
+    uint64_t wall_us = (uint64_t)((int64_t)f->latency.now + f->wall_ahead);
     s->gaps++;
-    metrics_gap(s->fanout->metrics, reason);
+    metrics_gap(f->metrics, reason);
+    recent_gaps_note(&f->gaps, wall_us, reason, channel);
 }
 
 /* The first n items of the batch have been taken whole. */
@@ -79,6 +81,8 @@ static int hold_rest(struct session *s, const struct batch *b, size_t taken)
         s->fp = b->items[lo - 1].fp;
     }
     count_items(s, b, lo);
+    if (s->live)
+        latency_some(&s->fanout->latency, b, lo);
     size_t start = lo == 0 ? 0 : b->items[lo - 1].end;
     bool between = lo == b->count || start == taken;
     note_told(s, b, between ? lo : lo + 1);
@@ -112,9 +116,11 @@ static size_t inflight_rest(struct session *s, struct iovec *iov)
 }
 
 /* The batch has been taken whole. */
-static void took_all(struct session *s, const struct batch *b)
+static void took_all(struct session *s, struct batch *b)
 {
     count_items(s, b, b->count);
+    if (s->live)
+        latency_all(&s->fanout->latency, b);
     if (!b->walked)
         return;
     s->position = b->reached;
@@ -141,14 +147,17 @@ static void say_goodbye(struct session *s, uint64_t now_us);
 static bool leave(struct session *s, uint64_t now_us);
 
 /* Take note of where the vector was cut. False: out of memory. */
-static bool advance(struct session *s, const struct batch *b, size_t rest, size_t taken)
+static bool advance(struct session *s, struct batch *b, size_t rest, size_t taken)
 {
     if (taken < rest) {
         s->inflight_off += (uint32_t)taken;
         return true;
     }
-    if (s->inflight != NULL && !s->raw) /* a gap event was counted when it was begun */
+    if (s->inflight != NULL && !s->raw) { /* a gap event was counted when it was begun */
         s->events++;
+        if (s->live)
+            latency_one(&s->fanout->latency, s->inflight->seq);
+    }
     frame_unref(s->inflight);
     s->inflight = NULL;
     s->inflight_off = 0;
@@ -159,8 +168,7 @@ static bool advance(struct session *s, const struct batch *b, size_t rest, size_
 }
 
 /* Account for what one write took of the rest in flight and the batch. */
-static void settle(struct session *s, const struct batch *b, size_t rest, size_t taken,
-                   uint64_t now_us)
+static void settle(struct session *s, struct batch *b, size_t rest, size_t taken, uint64_t now_us)
 {
     struct metrics *m = s->fanout->metrics;
     uint64_t events = s->events;
@@ -258,8 +266,12 @@ void session_flush(struct session *s, uint64_t now_us)
 
 void session_writable(struct session *s, uint64_t now_us)
 {
-    if (s->state == SESSION_STREAMING && s->blocked)
-        send_owed(s, now_us);
+    struct fanout *f = s->fanout;
+    if (s->state != SESSION_STREAMING || !s->blocked)
+        return;
+    latency_turn(&f->latency, now_us);
+    send_owed(s, now_us);
+    latency_turn_end(&f->latency, &f->batch);
 }
 
 /* Send bytes of the session's own; nothing may be in flight. */

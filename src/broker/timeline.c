@@ -77,8 +77,8 @@ static void begin_epoch(struct hubclock *c, int64_t shift, uint32_t tag)
 
 void hubclock_init(struct hubclock *c, uint64_t mono_us, uint64_t wall_us, uint32_t tag)
 {
-    *c = (struct hubclock){.base = (int64_t)wall_us - (int64_t)mono_us, .last = wall_us};
-    c->last_turn = wall_us;
+    *c = (struct hubclock){.last = wall_us, .last_turn = wall_us};
+    c->line.base = (int64_t)wall_us - (int64_t)mono_us;
     begin_epoch(c, 0, tag);
     c->line.epochs[0].start = 0;
 }
@@ -95,8 +95,8 @@ void hubclock_resume(struct hubclock *c, const struct timeline *line, uint64_t l
     int64_t now = (int64_t)wall_us - line->epochs[line->count - 1].shift;
     if (now < (int64_t)last)
         now = (int64_t)last;
-    *c = (struct hubclock){.line = *line, .base = now - (int64_t)mono_us, .last = (uint64_t)now};
-    c->last_turn = c->last;
+    *c = (struct hubclock){.line = *line, .last = (uint64_t)now, .last_turn = (uint64_t)now};
+    c->line.base = now - (int64_t)mono_us;
     int64_t shift = (int64_t)wall_us - now;
     if (stepped(c, shift))
         begin_epoch(c, shift, fresh_tag);
@@ -116,7 +116,7 @@ static void note_stall(struct hubclock *c, uint64_t now)
 enum clock_news hubclock_turn(struct hubclock *c, uint64_t mono_us, uint64_t wall_us,
                               uint32_t fresh_tag)
 {
-    uint64_t now = (uint64_t)((int64_t)mono_us + c->base);
+    uint64_t now = (uint64_t)((int64_t)mono_us + c->line.base);
     enum clock_news news = CLOCK_SAME;
     if (now > c->last_turn + TIMELINE_STEP_US) {
         note_stall(c, now);

@@ -8,6 +8,7 @@
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
 #include "tickerd/net/redis.h"
+#include "tickerd/net/turns.h"
 
 enum { TICK_MS = 250, REQUESTS_US = 2 * US_PER_MS, COMPLAIN_US = 10 * US_PER_S };
 
@@ -22,6 +23,7 @@ struct hub {
     struct source *source;
     struct desk desk;
     uv_timer_t tick;
+    struct turns turns;
     struct metrics metrics;
     struct hub_worker *workers;
     uint32_t worker_count;
@@ -64,6 +66,43 @@ static void begin_turn(struct hub *h)
     registry_timeline(&h->registry);
 }
 
+static enum upstream_state upstream_state(const struct hub *h)
+{
+    if (!h->registry.connected)
+        return UPSTREAM_STATE_DOWN;
+    return h->registry.live && !h->source->refused ? UPSTREAM_STATE_UP : UPSTREAM_STATE_PARTLY;
+}
+
+static void show_upstream(struct hub *h)
+{
+    enum upstream_state state = upstream_state(h);
+    if (state == gauge_get(&h->metrics, GAUGE_UPSTREAM))
+        return;
+    gauge_set(&h->metrics, GAUGE_UPSTREAM, state);
+    gauge_set(&h->metrics, GAUGE_UPSTREAM_SINCE, clock_wall_us());
+}
+
+/* A few stores; what costs more waits for the tick. */
+static void show(struct hub *h)
+{
+    const struct registry *r = &h->registry;
+    struct metrics *m = &h->metrics;
+    show_upstream(h);
+    gauge_set(m, GAUGE_CHANNELS, registry_channels(r));
+    gauge_set(m, GAUGE_SUBSCRIPTIONS,
+              strmap_count(&r->upstream.channels) + strmap_count(&r->upstream.patterns));
+    gauge_set(m, GAUGE_HISTORY_EVENTS, r->events);
+    gauge_set(m, GAUGE_HISTORY_BYTES, r->cost + r->merged);
+}
+
+static void show_inboxes(struct hub *h)
+{
+    uint64_t bytes = 0;
+    for (uint32_t w = 0; w < h->worker_count; w++)
+        bytes += inbox_memory(h->workers[w].notes) + INBOX_SIZE * sizeof(struct note);
+    gauge_set(&h->metrics, GAUGE_INBOX_BYTES, bytes);
+}
+
 /* Everything stamped so far is in the inboxes: say so, and wake who has something. */
 static void end_turn(struct hub *h)
 {
@@ -71,6 +110,7 @@ static void end_turn(struct hub *h)
     for (uint32_t w = 0; w < h->worker_count; w++)
         inbox_wake(h->workers[w].notes);
     h->in_batch = false;
+    show(h);
 }
 
 static bool post(void *ctx, uint32_t worker, struct note *n)
@@ -192,6 +232,7 @@ static void on_up(void *ctx)
     struct hub *h = ctx;
     begin_turn(h);
     registry_up(&h->registry);
+    metrics_add(&h->metrics, METRIC_CONNECTS, 1);
     if (h->was_up && h->registry.live) /* the source has logged that it is connected */
         log_info("Redis is back: what was missed meanwhile is announced as a gap");
     h->was_up = h->was_up || h->registry.live;
@@ -205,7 +246,14 @@ static void on_down(void *ctx, const char *reason, unsigned long long last_heard
     begin_turn(h);
     log_debug("the source is down: %s", reason);
     registry_down(&h->registry);
+    gauge_set(&h->metrics, GAUGE_ROUND_TRIP, 0);
     end_turn(h);
+}
+
+static void on_round_trip(void *ctx, unsigned long long us)
+{
+    struct hub *h = ctx;
+    gauge_set(&h->metrics, GAUGE_ROUND_TRIP, us == 0 ? 1 : us);
 }
 
 static const struct source_events source_events = {
@@ -214,6 +262,7 @@ static const struct source_events source_events = {
     .on_refused = on_refused,
     .on_up = on_up,
     .on_down = on_down,
+    .on_round_trip = on_round_trip,
     .on_batch_end = on_batch_end,
 };
 
@@ -237,6 +286,7 @@ static void on_tick(uv_timer_t *timer)
     struct hub *h = timer->data;
     begin_turn(h);
     registry_tick(&h->registry);
+    show_inboxes(h);
     end_turn(h);
     log_tick();
 }
@@ -335,6 +385,7 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     h->registry.post = post;
     h->registry.ctx = h;
     atomic_init(&h->clock, hubclock_now(&h->registry.clock));
+    turns_start(&h->turns, loop, &h->metrics.turns);
     (void)uv_timer_init(loop, &h->tick);
     h->tick.data = h;
     return h;
@@ -440,6 +491,7 @@ void hub_close(struct hub *h)
 {
     h->source->ops->close(h->source);
     desk_close(&h->desk);
+    turns_close(&h->turns);
     uv_close((uv_handle_t *)&h->tick, NULL);
     for (uint32_t w = 0; w < h->worker_count; w++)
         inbox_close(&h->workers[w].requests);

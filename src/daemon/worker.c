@@ -11,6 +11,7 @@
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
 #include "tickerd/net/listener.h"
+#include "tickerd/net/turns.h"
 
 enum { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
 
@@ -29,6 +30,7 @@ struct worker {
     uv_timer_t tick;
     struct fanout fanout;
     struct public public;
+    struct turns turns;
     struct metrics metrics;
     struct listener **listeners;
     _Atomic int order;
@@ -174,6 +176,7 @@ static void stop_loop(struct worker *w)
     desk_close(&w->desk);
     inbox_close(&w->inbox);
     uv_close((uv_handle_t *)&w->orders, NULL);
+    turns_close(&w->turns);
     uv_close((uv_handle_t *)&w->tick, NULL);
 }
 
@@ -189,6 +192,19 @@ static void check_drained(struct worker *w, uint64_t now)
     atomic_store(&w->drained, drained);
 }
 
+static void show(struct worker *w)
+{
+    const struct replica *r = &w->fanout.replica;
+    struct metrics *m = &w->metrics;
+    uint64_t patterns = strmap_count(&r->patterns);
+    uint64_t views = strmap_count(&r->channels) + patterns;
+    gauge_set(m, GAUGE_CONNECTIONS, w->public.http.count);
+    gauge_set(m, GAUGE_CONNECTION_BYTES, http1_memory(&w->public.http));
+    gauge_set(m, GAUGE_PATTERNS, patterns);
+    gauge_set(m, GAUGE_VIEWS, views);
+    gauge_set(m, GAUGE_VIEW_BYTES, r->ring_bytes + views * sizeof(struct view));
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
@@ -199,6 +215,7 @@ static void on_tick(uv_timer_t *timer)
     uint64_t next = fanout_tick(&w->fanout, now, clock_wall_us());
     http1_tick(&w->public.http);
     check_drained(w, now);
+    show(w);
     if (!w->stopping)
         (void)uv_timer_start(timer, on_tick, next / US_PER_MS, 0);
 }
@@ -263,6 +280,7 @@ static int start_loop(struct worker *w)
         log_error("cannot set up a worker's loop: %s: %s", call, uv_strerror(rc));
         return ERR_SYSTEM;
     }
+    turns_start(&w->turns, &w->loop, &w->metrics.turns);
     (void)uv_timer_init(&w->loop, &w->tick); /* cannot fail */
     w->orders.data = w->tick.data = w;
     return ERR_OK;

@@ -448,6 +448,11 @@ static bool expects_request(const struct http1 *h)
     return clock_mono_us() - newest->since_us < REQUEST_SOON_US;
 }
 
+size_t http1_memory(const struct http1 *h)
+{
+    return h->count * sizeof(struct conn) + INPUT_SIZE;
+}
+
 bool http1_busy(const struct http1 *h)
 {
     return !list_empty(&h->held) || !list_empty(&h->answering) || !list_empty(&h->streaming) ||

@@ -91,6 +91,12 @@ void inbox_wake(struct inbox *b)
     (void)uv_async_send(&b->async);
 }
 
+size_t inbox_memory(const struct inbox *b)
+{
+    uint64_t waiting = b->pushed - atomic_load_explicit(&b->taken, memory_order_relaxed);
+    return INBOX_SIZE * sizeof *b->slots + (size_t)waiting;
+}
+
 bool inbox_pop(struct inbox *b, struct note *n)
 {
     uint32_t head = atomic_load_explicit(&b->head, memory_order_relaxed);

@@ -62,6 +62,7 @@ struct redis_source {
     uint64_t deadline_us; /* of DIALLING and LOGIN; in UP: of a sign of life after PING, else 0 */
     uint64_t heard_us;    /* last read; 0: never */
     uint64_t up_us;       /* when UP began */
+    uint64_t pinged_us;   /* when PING was last sent in UP */
     bool last_chance;     /* the deadline has passed; one more turn to read */
     bool in_read;         /* what is to be sent is sent at its end */
     bool send_failed;
@@ -139,7 +140,8 @@ static void flush(struct redis_source *s)
 
 static void watch_refused(struct redis_source *s)
 {
-    if (!redis_proto_refused(s->proto) || uv_is_active((uv_handle_t *)&s->retry))
+    s->base.refused = redis_proto_refused(s->proto);
+    if (!s->base.refused || uv_is_active((uv_handle_t *)&s->retry))
         return;
     (void)uv_timer_start(&s->retry, on_retry, backoff_next(&s->retry_backoff), 0);
 }
@@ -216,6 +218,13 @@ static int on_hello(void *owner, const struct redis_hello *hello, const char **w
 {
     struct redis_source *s = owner;
     return s->where->ops->greeted(s->where, hello, why);
+}
+
+static void on_pong(void *owner)
+{
+    struct redis_source *s = owner;
+    if (s->events->on_round_trip != NULL)
+        s->events->on_round_trip(s->ctx, s->heard_us - s->pinged_us);
 }
 
 static void on_ready(void *owner)
@@ -297,6 +306,21 @@ static void give_up(struct redis_source *s, const char *question)
     drop(s, why);
 }
 
+/* What is sent to it is the only thing that tells how long the server takes. */
+static void ping(struct redis_source *s, uint64_t now)
+{
+    if (redis_proto_ping(s->proto))
+        s->pinged_us = now;
+    flush(s);
+}
+
+/* The server talks: nobody needs a sign of life, but to know how long it takes. */
+static void measure(struct redis_source *s, uint64_t now, uint64_t interval)
+{
+    if (now - s->pinged_us >= interval)
+        ping(s, now);
+}
+
 static void check_alive(struct redis_source *s)
 {
     uint64_t now = clock_mono_us();
@@ -307,13 +331,13 @@ static void check_alive(struct redis_source *s)
         return;
     }
     if (now - s->heard_us < interval) {
+        measure(s, now, interval);
         wait_until(s, s->heard_us + interval, now);
         return;
     }
     set_deadline(s, now);
     wait_until(s, s->deadline_us, now);
-    redis_proto_ping(s->proto);
-    flush(s);
+    ping(s, now);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -440,6 +464,7 @@ static bool make_parts(struct redis_source *s, uv_loop_t *loop, const struct red
                                               .events = s->events,
                                               .ctx = s->ctx,
                                               .on_hello = on_hello,
+                                              .on_pong = on_pong,
                                               .on_ready = on_ready,
                                               .owner = s};
     s->tls = url->tls ? options->tls : NULL;

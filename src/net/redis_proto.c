@@ -20,6 +20,7 @@ struct redis_proto {
     const struct source_events *events;
     void *ctx;
     int (*on_hello)(void *owner, const struct redis_hello *hello, const char **why);
+    void (*on_pong)(void *owner);
     void (*on_ready)(void *owner);
     void *owner;
     char *user;     /* owned; may be NULL */
@@ -149,10 +150,12 @@ static int take_pong(struct redis_proto *p)
     if (list_first(&p->sent) != &p->ping)
         return broken(p, ERR_INVALID, "the server left a command unanswered");
     list_remove(&p->ping);
-    if (p->ready)
-        return ERR_OK;
-    p->ready = true;
-    p->on_ready(p->owner);
+    if (!p->ready) {
+        p->ready = true;
+        p->on_ready(p->owner);
+    } else if (p->on_pong != NULL) {
+        p->on_pong(p->owner);
+    }
     return after_callback(p);
 }
 
@@ -331,6 +334,7 @@ struct redis_proto *redis_proto_create(const struct redis_proto_options *options
     p->events = options->events;
     p->ctx = options->ctx;
     p->on_hello = options->on_hello;
+    p->on_pong = options->on_pong;
     p->on_ready = options->on_ready;
     p->owner = options->owner;
     redis_subs_init(&p->subs);
@@ -433,10 +437,12 @@ void redis_proto_unsubscribe(struct redis_proto *p, enum source_sub kind, const 
     settle(p, sub);
 }
 
-void redis_proto_ping(struct redis_proto *p)
+bool redis_proto_ping(struct redis_proto *p)
 {
-    if (p->greeted && list_empty(&p->ping))
-        send_ping(p);
+    if (!p->greeted || !list_empty(&p->ping))
+        return false;
+    send_ping(p);
+    return true;
 }
 
 bool redis_proto_acked(const struct redis_proto *p)

@@ -28,6 +28,7 @@ struct redis_proto_options {
     /* What the server is. Not 0: it will not do, *why is a sentence; this ends the feed with
      * ERR_AGAIN. */
     int (*on_hello)(void *owner, const struct redis_hello *hello, const char **why);
+    void (*on_pong)(void *owner);  /* redis_proto_ping has been answered; may be NULL */
     void (*on_ready)(void *owner); /* everything that was wanted has been answered */
     void *owner;
 };
@@ -61,8 +62,8 @@ int redis_proto_subscribe(struct redis_proto *p, enum source_sub kind, const cha
 void redis_proto_unsubscribe(struct redis_proto *p, enum source_sub kind, const char *name,
                              size_t len);
 
-/* Ask for a sign of life, unless such a question is unanswered already. */
-void redis_proto_ping(struct redis_proto *p);
+/* Ask for a sign of life. False: it is not the time, or such a question is unanswered. */
+bool redis_proto_ping(struct redis_proto *p);
 
 /* Whether anything has been acknowledged since redis_proto_begin. */
 bool redis_proto_acked(const struct redis_proto *p);

@@ -156,7 +156,7 @@ static size_t all_pieces(const struct world *w, const struct reader *reader, str
 struct model_gap {
     bool open;
     size_t order;
-    const struct name *channel;
+    struct name *channel;
     enum gap_reason reason;
     uint64_t to;
 };
@@ -250,7 +250,7 @@ static void model_walk(struct world *w, struct reader at, struct buf *out)
         }
         if (seq == at.position)
             continue; /* one view still had it */
-        const struct name *channel = e->u.hole->channel;
+        struct name *channel = e->u.hole->channel;
         bool joins = g.open && (g.order == pieces[i].order || g.to == seq || channel == NULL ||
                                 g.channel == NULL || name_equal(g.channel, channel));
         if (!joins) {

@@ -15,6 +15,7 @@
 #include "tickerd/broker/timeline.h"
 
 struct cursor;
+struct latency;
 struct view;
 
 enum { BATCH_BYTES = 256 * 1024, BATCH_ITEMS = 2048, BATCH_SEGMENTS = 64, BATCH_COPY_MAX = 4096 };
@@ -40,7 +41,7 @@ struct batch_item {
     uint32_t fp;
     uint32_t end; /* offset in the batch's bytes where it ends */
     /* Of gap events only. */
-    const struct name *channel; /* borrowed; NULL: all */
+    struct name *channel; /* borrowed; NULL: all */
     enum gap_reason reason;
 };
 
@@ -69,6 +70,8 @@ struct batch {
     struct cursor *cursors; /* where the walk stands in each ring */
     size_t cursor_room;
     struct frame_stats *stats;
+    struct latency *latency; /* borrowed; NULL: nobody asks */
+    uint32_t owed;           /* clients that took all of it and are not counted there yet */
     /* What the batch was made for, so that it can serve again. */
     bool valid;
     const struct view *view;
@@ -103,7 +106,7 @@ void batch_add(struct batch *b, struct frame *f, const char *bytes, size_t len);
 
 /* A gap event: nothing is known of `channel` (NULL: all) in (from, to]. */
 struct gap {
-    const struct name *channel; /* borrowed */
+    struct name *channel; /* borrowed */
     enum gap_reason reason;
     uint64_t from, to;
     uint32_t from_fp;

@@ -5,7 +5,9 @@
 #define TICKERD_BROKER_FANOUT_H
 
 #include "tickerd/broker/gather.h"
+#include "tickerd/broker/latency.h"
 #include "tickerd/broker/metrics.h"
+#include "tickerd/broker/recent_gaps.h"
 #include "tickerd/broker/replica.h"
 #include "tickerd/broker/rights.h"
 #include "tickerd/wire/config.h"
@@ -29,6 +31,8 @@ struct fanout {
     uint64_t newest_us;  /* when the newest session was opened */
     struct link condemned; /* have lost their right, and are sent away some at a time */
     struct rights rights;
+    struct latency latency;
+    struct recent_gaps gaps;
     int64_t wall_ahead; /* the wall clock less the monotonic one, in us, at the last tick */
     size_t count;
     uint32_t turn;

@@ -45,7 +45,6 @@ enum metric {
     X(UPSTREAM_SINCE, "when it came to that, by the wall clock; 0: it has never been up")          \
     X(ROUND_TRIP, "how long the source took for its last sign of life; 0: unknown")                \
     X(CHANNELS, "channels with a log or a stub")                                                   \
-    X(PATTERNS, "patterns of clients, once for each worker that has some there")                   \
     X(SUBSCRIPTIONS, "subscriptions held at the source")                                           \
     X(HISTORY_EVENTS, "events kept in histories")                                                  \
     X(HISTORY_BYTES, "bytes of the histories, overheads included")                                 \
@@ -56,6 +55,7 @@ enum metric {
     X(STALLED, "streams whose transport takes nothing at present")                                 \
     X(CONNECTIONS, "connections, those without a stream included")                                 \
     X(CONNECTION_BYTES, "bytes of these and of their streams")                                     \
+    X(PATTERNS, "patterns that clients here listen to")                                            \
     X(VIEWS, "logs and merged logs that clients here listen to")                                   \
     X(VIEW_BYTES, "bytes of these, without the events")
 

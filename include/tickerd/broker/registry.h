@@ -47,6 +47,7 @@ struct registry {
     struct link walks;  /* struct channel_walk.link */
     uint64_t cost;      /* of all channels with their logs */
     uint64_t merged;    /* of their places in the merged views of patterns */
+    uint64_t events;    /* kept in all logs */
     uint64_t watermark; /* newest position evicted with a dropped stub */
     struct ring marks;  /* outages of the whole instance */
     bool connected;     /* the source is up */

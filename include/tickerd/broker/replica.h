@@ -37,6 +37,7 @@ struct replica {
     struct link outgoing; /* views with a request to send */
     struct link idle;     /* views without a subscription */
     uint32_t unanswered;  /* views that have been asked for */
+    size_t ring_bytes;    /* of all views' rings, without the frames */
     bool lacking;         /* some view is: replica_sweep asks for it */
     struct view *marks;
     struct timeline timeline;

@@ -40,6 +40,8 @@ struct source_events {
      * time in microseconds at which the server was last heard (0: never): nothing that came before
      * it was lost. Acknowledgements are void; on_acked comes anew after reconnecting. */
     void (*on_down)(void *ctx, const char *reason, unsigned long long last_heard_us);
+    /* The server has answered a question for a sign of life, after so long. May be NULL. */
+    void (*on_round_trip)(void *ctx, unsigned long long us);
     /* All messages of one read have been handed over: flush what you gathered. */
     void (*on_batch_end)(void *ctx);
 };
@@ -75,6 +77,8 @@ struct source {
      * its own: where one instance stands says nothing exact about another. May change only before
      * on_up; the caller looks at it there. */
     bool many_orders;
+    /* Some wanted subscription is refused at present. */
+    bool refused;
 };
 
 #endif

@@ -39,6 +39,7 @@ struct timeline {
     uint32_t count;
     struct stall stalls[TIMELINE_STALLS]; /* the last ones, in any order; zero: none */
     uint32_t stalled;                     /* how many there have been */
+    int64_t base;     /* a position less CLOCK_MONOTONIC at that moment, in us */
     bool many_orders; /* other instances may have another order: see struct source */
 };
 
@@ -66,7 +67,6 @@ uint64_t timeline_earliest(const struct timeline *t, uint64_t seq);
 /* The hub's clock. */
 struct hubclock {
     struct timeline line;
-    int64_t base;       /* seq = monotonic + base */
     uint64_t last;      /* newest seq given out or reached */
     uint64_t last_turn; /* time of the turn before */
     uint64_t hold;      /* after a stall: `last` does not follow the time until it is this */

@@ -79,6 +79,9 @@ void http1_set_patience(struct http1 *h, uint64_t ms);
 /* Close every connection at once; their memory is freed by the loop. */
 void http1_close(struct http1 *h);
 
+/* Bytes of the connections, with their sessions. */
+size_t http1_memory(const struct http1 *h);
+
 /* Whether anybody is still owed bytes, an answer or a proper end. */
 bool http1_busy(const struct http1 *h);
 

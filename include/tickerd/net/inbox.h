@@ -50,6 +50,9 @@ bool inbox_push(struct inbox *b, const struct note *n);
 /* Producer: wake the consumer if anything was pushed since the last call. */
 void inbox_wake(struct inbox *b);
 
+/* Producer: the memory of the queue and of the frames in it. */
+size_t inbox_memory(const struct inbox *b);
+
 /* Consumer: take the oldest note; false when empty. */
 bool inbox_pop(struct inbox *b, struct note *n);
 
