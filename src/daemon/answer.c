@@ -106,7 +106,7 @@ void answer_error(struct exchange *x, int status, const char *code, const char *
                   const char *extra)
 {
     struct buf body = BUF_INIT;
-    metrics_add(x->p->metrics, METRIC_REFUSED, 1);
+    metrics_refuse(x->p->metrics, refusal_of(status));
     buf_printf(&body, "{\"error\":\"%s\",\"message\":\"", code);
     buf_json(&body, message, strlen(message));
     buf_str(&body, "\"}\n");
@@ -142,7 +142,7 @@ static void come_back(struct exchange *x, const struct target *t, int status, co
         answer_error(x, status, code, message, extra);
         return;
     }
-    metrics_add(x->p->metrics, METRIC_REFUSED, 1);
+    metrics_refuse(x->p->metrics, refusal_of(status));
     answer_stream_head(x);
     struct buf *out = &x->p->answer;
     struct http_slice id = client_position(x, t);

@@ -25,10 +25,6 @@ static void challenge(struct exchange *x, int status, const char *code, const ch
     if (description != NULL)
         buf_printf(&extra, ", error_description=\"%s\"", description);
     buf_str(&extra, "\r\n");
-    if (status == 401)
-        metrics_add(x->p->metrics, METRIC_UNAUTHORISED, 1);
-    else if (status == 403)
-        metrics_add(x->p->metrics, METRIC_FORBIDDEN, 1);
     answer_error(x, status, code, message, buf_cstr(&extra));
     buf_finish(&extra);
 }
@@ -158,7 +154,6 @@ bool gate_pass(struct exchange *x, const struct target *t, struct grant **grant)
 {
     *grant = NULL;
     if (origin_abuses_cookies(x->p->config, x->request)) {
-        metrics_add(x->p->metrics, METRIC_FORBIDDEN, 1);
         answer_error(x, 403, "foreign_origin",
                      "Pages of this origin may not bring cookies here (see cors.origins).", "");
         return false;

@@ -92,6 +92,8 @@ static void show(struct hub *h)
     gauge_set(m, GAUGE_SUBSCRIPTIONS,
               strmap_count(&r->upstream.channels) + strmap_count(&r->upstream.patterns));
     gauge_set(m, GAUGE_HISTORY_EVENTS, r->events);
+    gauge_set(m, GAUGE_FORM_BYTES,
+              atomic_load_explicit(&r->stats->extra_bytes, memory_order_relaxed));
     gauge_set(m, GAUGE_HISTORY_BYTES, r->cost + r->merged);
 }
 
@@ -372,6 +374,7 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     h->tls = tls;
     h->worker_count = workers;
     h->next_tag = random_tag();
+    gauge_set(&h->metrics, GAUGE_STARTED, clock_wall_us());
     h->source = make_source(h, loop);
     struct hubclock clock;
     hubclock_init(&clock, clock_mono_us(), clock_wall_us(), random_tag());

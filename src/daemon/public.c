@@ -144,7 +144,7 @@ static bool on_peer(void *ctx, struct conn *conn, const struct netaddr *peer,
     struct client *client = client_create(p->config, p->capacity->tally, peer, source);
     http1_set_user(conn, client);
     if (client == NULL)
-        metrics_add(p->metrics, METRIC_REFUSED, 1);
+        metrics_refuse(p->metrics, REFUSAL_NO_ROOM);
     return client != NULL;
 }
 
@@ -299,7 +299,7 @@ void public_accept(void *ctx, int fd, const struct netaddr *peer)
     struct public *p = ctx;
     /* Closing at once is a network error to an EventSource, which then tries again. */
     if (!find_place(p)) {
-        metrics_add(p->metrics, METRIC_REFUSED, 1);
+        metrics_refuse(p->metrics, REFUSAL_NO_ROOM);
         capacity_tell(p->capacity, clock_mono_us());
         (void)close(fd);
         return;

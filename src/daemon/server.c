@@ -19,7 +19,7 @@
 #include "tickerd/daemon/state.h"
 #include "tickerd/daemon/worker.h"
 
-enum { WORKERS_MAX = 256, ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
+enum { ENDED_CHECK_MS = 10, FINISH_US = 2 * US_PER_S, FINISH_PAUSE_US = 1000 };
 
 /* What writing state.file may take, on a slow disk. */
 #define SAVE_US (60 * US_PER_S)

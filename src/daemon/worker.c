@@ -346,6 +346,11 @@ struct metrics *worker_metrics(struct worker *w)
     return &w->metrics;
 }
 
+struct recent_gaps *worker_gaps(struct worker *w)
+{
+    return &w->fanout.gaps;
+}
+
 static void *run(void *arg)
 {
     struct worker *w = arg;

@@ -8,6 +8,7 @@
 
 #include "tickerd/broker/closing.h"
 #include "tickerd/broker/histogram.h"
+#include "tickerd/broker/refusal.h"
 #include "tickerd/broker/ring.h"
 
 #define METRICS(X)                                                                                 \
@@ -22,9 +23,6 @@
     X(STALE, "times a worker fell behind the hub")                                                 \
     X(OUT_OF_MEMORY, "messages, streams or views refused for want of memory")                      \
     X(ACCEPTED, "connections accepted")                                                            \
-    X(REFUSED, "requests answered with an error")                                                  \
-    X(UNAUTHORISED, "requests refused for want of a good token")                                   \
-    X(FORBIDDEN, "requests refused that may not listen there")                                     \
     X(SHED, "connections without a request cut to make room for new ones")                         \
     X(STREAMS, "streams opened")                                                                   \
     X(STREAMS_ENDED, "streams closed")                                                             \
@@ -41,6 +39,7 @@ enum metric {
 /* What is now. Times are microseconds. */
 #define GAUGES(X)                                                                                  \
     /* of the hub */                                                                               \
+    X(STARTED, "when the process started, by the wall clock")                                      \
     X(UPSTREAM, "enum upstream_state")                                                             \
     X(UPSTREAM_SINCE, "when it came to that, by the wall clock; 0: it has never been up")          \
     X(ROUND_TRIP, "how long the source took for its last sign of life; 0: unknown")                \
@@ -48,6 +47,7 @@ enum metric {
     X(SUBSCRIPTIONS, "subscriptions held at the source")                                           \
     X(HISTORY_EVENTS, "events kept in histories")                                                  \
     X(HISTORY_BYTES, "bytes of the histories, overheads included")                                 \
+    X(FORM_BYTES, "bytes of the forms of events that are made when clients ask for them")          \
     X(INBOX_BYTES, "bytes of the queues between threads and of the events in them")                \
     /* of a worker */                                                                              \
     X(CLIENTS, "streams, those included that wait for their channels")                             \
@@ -75,7 +75,8 @@ struct metrics {
     _Atomic uint64_t gaps[GAP_REASON_COUNT]; /* gap events written to clients */
     struct histogram turns;                  /* how long the loop's turns took, without waiting */
     struct histogram latency; /* from the read from the source to the write to a live client */
-    _Atomic uint64_t closed[CLOSING_COUNT]; /* streams, by the reason */
+    _Atomic uint64_t closed[CLOSING_COUNT];  /* streams, by the reason */
+    _Atomic uint64_t refused[REFUSAL_COUNT]; /* requests and connections */
 };
 
 static inline void metrics_add(struct metrics *m, enum metric which, uint64_t n)
@@ -100,6 +101,11 @@ static inline uint64_t metrics_gaps(const struct metrics *m)
     for (size_t i = 0; i < GAP_REASON_COUNT; i++)
         sum += atomic_load_explicit(&m->gaps[i], memory_order_relaxed);
     return sum;
+}
+
+static inline void metrics_refuse(struct metrics *m, enum refusal why)
+{
+    histogram_raise(&m->refused[why], 1);
 }
 
 /* A stream has ended. */

@@ -16,6 +16,8 @@
 #include "tickerd/net/desk.h"
 #include "tickerd/net/inbox.h"
 
+enum { WORKERS_MAX = 256 };
+
 struct worker;
 
 struct worker_options {
@@ -38,6 +40,9 @@ struct worker *worker_create(const struct worker_options *options);
 struct inbox *worker_inbox(struct worker *w);
 
 struct metrics *worker_metrics(struct worker *w);
+
+/* What its clients were told last; may be read from any thread. */
+struct recent_gaps *worker_gaps(struct worker *w);
 
 /* For errands from other threads; their `ctx` is the worker. */
 struct desk *worker_desk(struct worker *w);
