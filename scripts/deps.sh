@@ -98,6 +98,20 @@ need_one() {
     fi
 }
 
+# Only this program of the package `prometheus`, whose daemon nobody wants to have started.
+need_promtool() {
+    local dir
+    dir=$(mktemp -d)
+    update
+    if (cd "$dir" && apt-get download -qq prometheus >&2 &&
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -C "$dir" ./usr/bin/promtool); then
+        as_root /usr/bin/install -m 0755 "$dir/usr/bin/promtool" /usr/local/bin/promtool
+    else
+        say "no promtool to be had: the test that needs it will say so"
+    fi
+    rm -r "$dir"
+}
+
 need gcc make pkg-config libc6-dev libuv1-dev libhiredis-dev libjansson-dev zlib1g-dev libssl-dev \
     libcjose-dev libcurl4-openssl-dev ca-certificates redis-server
 need_one libllhttp-dev node-llhttp
@@ -109,6 +123,7 @@ if [ "$kind" = test ]; then
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs npm
     fi
+    command -v promtool >/dev/null || need_promtool
     command -v chromium >/dev/null || need_one optional chromium chromium-browser
     command -v firefox-esr >/dev/null || command -v firefox >/dev/null ||
         need_one optional firefox-esr firefox

@@ -83,8 +83,11 @@ static void detach(struct session *s)
     right_destroy(s->right);
     s->right = NULL;
     list_remove(&s->timer);
-    if (!list_empty(&s->all))
+    if (!list_empty(&s->all)) {
         gauge_set(s->fanout->metrics, GAUGE_CLIENTS, --s->fanout->count);
+        if (s->state == SESSION_WAITING)
+            gauge_lower(s->fanout->metrics, GAUGE_WAITING);
+    }
     walkers_leave(s->fanout, s);
     list_remove(&s->all);
     session_set_behind(s, false);
@@ -235,6 +238,7 @@ int session_open(struct session *s, struct fanout *f, struct transport *t,
     }
     list_push(&f->all, &s->all);
     gauge_set(f->metrics, GAUGE_CLIENTS, ++f->count);
+    gauge_raise(f->metrics, GAUGE_WAITING);
     session_enter(s, &f->waiting, now_us);
     if (refused(s))
         session_leave(s, CLOSING_REFUSED, now_us);
@@ -386,6 +390,7 @@ void session_begin(struct session *s, bool may_wait, uint64_t now_us)
     opening_destroy(s->opening);
     s->opening = NULL;
     s->state = SESSION_STREAMING;
+    gauge_lower(f->metrics, GAUGE_WAITING);
     metrics_add(f->metrics, METRIC_STREAMS, 1);
     session_enter(s, &f->quiet, now_us);
     session_flush(s, now_us);

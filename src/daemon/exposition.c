@@ -132,6 +132,7 @@ static const struct level {
      "Patterns that clients listen to, counted once for each worker."},
     {GAUGE_HISTORY_EVENTS, "tickerd_history_events", "Events kept in histories."},
     {GAUGE_CLIENTS, "tickerd_clients", "Streams that are open, or wait for their channels."},
+    {GAUGE_WAITING, "tickerd_clients_waiting", "Streams that wait for their channels."},
     {GAUGE_LAGGING, "tickerd_clients_lagging", "Streams that have not caught up."},
     {GAUGE_STALLED, "tickerd_clients_stalled",
      "Streams whose connections take no bytes at present."},

@@ -51,6 +51,7 @@ enum metric {
     X(INBOX_BYTES, "bytes of the queues between threads and of the events in them")                \
     /* of a worker */                                                                              \
     X(CLIENTS, "streams, those included that wait for their channels")                             \
+    X(WAITING, "streams that have not begun, since their channels or an event are waited for")     \
     X(LAGGING, "streams that have not caught up")                                                  \
     X(STALLED, "streams whose transport takes nothing at present")                                 \
     X(CONNECTIONS, "connections, those without a stream included")                                 \
