@@ -4,6 +4,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/daemon/admin_guard.h"
+#include "tickerd/daemon/admin_metrics.h"
 #include "tickerd/daemon/ui.h"
 
 /* The page's scripts and styles are its own files, and it talks to this listener only. */
@@ -33,6 +34,7 @@ static const struct route {
     const char *path;
     admin_handler *handler;
 } routes[] = {
+    {HTTP_M_GET, "/metrics", admin_metrics},
     {HTTP_M_GET, "/readyz", answer_ready},
 };
 

@@ -407,9 +407,9 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     int status = run_loop(&s);
     if (status == EXIT_SUCCESS)
         sum_up(&s);
+    worker_destroy(s.admin_worker); /* before those that it looks at */
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);
-    worker_destroy(s.admin_worker);
     close_handles(&s);
     state_save(&s.state, s.hub); /* nothing comes in any more, and nobody is told of anything */
     if (!finish_loop(&s))

@@ -41,6 +41,24 @@ static void test_each_has_a_text_of_its_own(void **state)
     }
 }
 
+static void test_refusals_by_status(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        enum refusal why;
+        const char *text;
+    } cases[] = {
+        {400, REFUSAL_BAD_REQUEST, "bad_request"}, {401, REFUSAL_UNAUTHORISED, "unauthorised"},
+        {403, REFUSAL_FORBIDDEN, "forbidden"},     {404, REFUSAL_BAD_REQUEST, "bad_request"},
+        {429, REFUSAL_TOO_MANY, "too_many"},       {431, REFUSAL_BAD_REQUEST, "bad_request"},
+        {503, REFUSAL_UNAVAILABLE, "unavailable"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(refusal_of(cases[i].status), cases[i].why);
+        assert_string_equal(refusal_text(cases[i].why), cases[i].text);
+    }
+}
+
 /* ---- what a stream counts is what its client sees ------------------------------------------- */
 
 struct seen {
@@ -136,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_counts_for_itself),
         cmocka_unit_test(test_each_has_a_text_of_its_own),
+        cmocka_unit_test(test_refusals_by_status),
         cmocka_unit_test(test_events_gaps_and_bytes),
         cmocka_unit_test(test_heartbeats_and_goodbyes_are_bytes_only),
     };
