@@ -49,7 +49,8 @@ struct walk {
  * False: it did not fit, or memory ran out. */
 bool walk_add_gap(struct walk *w, const struct gap *gap);
 
-/* Whether the reader is not sent this frame, which lies ahead of it; `decide` as in struct cursor. */
+/* Whether the reader is not sent this frame, which lies ahead of it; `decide` as in struct cursor.
+ */
 bool reader_skips(const struct reader *reader, bool decide, const struct frame *f);
 
 /* Whether the reader is not told of this hole, for whatever reason. */

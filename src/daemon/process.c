@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,18 +11,20 @@
 
 #include "tickerd/base/clock.h"
 
+/* `<size> <resident> …` in pages. */
 static void take_memory(struct process_figures *p)
 {
-    unsigned long long size = 0, resident = 0;
+    char line[128];
     FILE *f = fopen("/proc/self/statm", "re");
     if (f == NULL)
         return;
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-        size = resident = 0;
+    if (fgets(line, sizeof line, f) != NULL) {
+        char *rest;
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        p->virtual = strtoull(line, &rest, 10) * page;
+        p->resident = strtoull(rest, NULL, 10) * page;
+    }
     (void)fclose(f);
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    p->virtual = size * page;
-    p->resident = resident * page;
 }
 
 static void take_cpu(struct process_figures *p)
