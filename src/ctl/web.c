@@ -200,6 +200,12 @@ void web_stop(struct web_call *call)
     call_free(call);
 }
 
+void web_stop_all(struct web *w)
+{
+    list_each(&w->calls, it)
+        call_free(container_of(it, struct web_call, link));
+}
+
 /* ---- ends ------------------------------------------------------------------------------------ */
 
 static enum web_end end_of(CURLcode code)
@@ -249,8 +255,6 @@ static void finish_calls(struct web *w)
 bool web_turn(struct web *w, uint64_t until_us)
 {
     int running;
-    (void)curl_multi_perform(w->multi, &running);
-    finish_calls(w);
     uint64_t now = clock_mono_us(), left = until_us > now ? until_us - now : 0;
     uint64_t ms = left / US_PER_MS + (left % US_PER_MS > 0);
     struct curl_waitfd extra = {.fd = w->signals, .events = CURL_WAIT_POLLIN};
@@ -297,8 +301,7 @@ void web_destroy(struct web *w)
 {
     if (w == NULL)
         return;
-    list_each(&w->calls, it)
-        call_free(container_of(it, struct web_call, link));
+    web_stop_all(w);
     if (w->multi != NULL)
         (void)curl_multi_cleanup(w->multi);
     if (w->signals >= 0)
@@ -308,10 +311,86 @@ void web_destroy(struct web *w)
     free(w);
 }
 
+/* A copy of what curl allocated, in memory that free() takes. */
+static char *own(char *text)
+{
+    char *copy = text == NULL ? NULL : strdup(text);
+    curl_free(text);
+    return copy;
+}
+
 char *web_escape(const char *text, size_t len)
 {
-    char *escaped = len > INT_MAX ? NULL : curl_easy_escape(NULL, text, (int)len);
-    char *copy = escaped == NULL ? NULL : strdup(escaped);
-    curl_free(escaped);
+    return len > INT_MAX ? NULL : own(curl_easy_escape(NULL, text, (int)len));
+}
+
+/* ---- URLs ------------------------------------------------------------------------------------ */
+
+static bool is_web(CURLU *u)
+{
+    char *scheme = NULL;
+    bool web = curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+               (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    curl_free(scheme);
+    return web;
+}
+
+/* The URL, or what the second one means there; NULL as above. */
+static CURLU *url_open(const char *url, const char *relative)
+{
+    CURLU *u = curl_url();
+    if (u == NULL)
+        return NULL;
+    if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        (relative == NULL || curl_url_set(u, CURLUPART_URL, relative, 0) == CURLUE_OK) && is_web(u))
+        return u;
+    curl_url_cleanup(u);
+    return NULL;
+}
+
+char *web_join(const char *url, const char *location)
+{
+    char *joined = NULL;
+    CURLU *u = url_open(url, location);
+    if (u != NULL)
+        (void)curl_url_get(u, CURLUPART_URL, &joined, 0);
+    curl_url_cleanup(u);
+    return own(joined);
+}
+
+/* The URL without some of its parts. */
+static char *url_without(const char *url, const CURLUPart *parts, size_t count, unsigned flags)
+{
+    char *text = NULL;
+    CURLU *u = url_open(url, NULL);
+    for (size_t i = 0; u != NULL && i < count; i++)
+        (void)curl_url_set(u, parts[i], NULL, 0);
+    if (u != NULL)
+        (void)curl_url_get(u, CURLUPART_URL, &text, flags);
+    curl_url_cleanup(u);
+    return own(text);
+}
+
+char *web_origin(const char *url)
+{
+    static const CURLUPart parts[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_PATH,
+                                      CURLUPART_QUERY, CURLUPART_FRAGMENT};
+    char *text = url_without(url, parts, sizeof parts / sizeof *parts, CURLU_NO_DEFAULT_PORT);
+    size_t len = text == NULL ? 0 : strlen(text);
+    if (len > 0 && text[len - 1] == '/')
+        text[len - 1] = '\0';
+    return text;
+}
+
+char *web_target(const char *url)
+{
+    static const CURLUPart parts[] = {CURLUPART_FRAGMENT};
+    char *text = url_without(url, parts, 1, 0), *copy = NULL;
+    char *authority = text == NULL ? NULL : strstr(text, "://");
+    if (authority != NULL) {
+        char *path = strchr(authority + 3, '/');
+        copy = strdup(path == NULL ? "/" : path);
+    }
+    free(text);
     return copy;
 }

@@ -62,6 +62,9 @@ struct web_call *web_start(struct web *w, const struct web_ask *ask, const struc
 /* End a call; `end` is not called. Not from a callback. */
 void web_stop(struct web_call *call);
 
+/* The same for all calls that are under way. */
+void web_stop_all(struct web *w);
+
 /* Wait until something happens or `until_us` (of clock_mono_us) comes, and do it. False: INT or
  * TERM came, now or before. */
 bool web_turn(struct web *w, uint64_t until_us);
@@ -72,5 +75,12 @@ size_t web_active(const struct web *w);
 /* "/a b" as it stands in a path or query: everything but unreserved characters is percent-encoded.
  * To be freed. NULL: out of memory. */
 char *web_escape(const char *text, size_t len);
+
+/* Of a URL: what `location` means there (RFC 3986 §5), its origin ("https://example.org:8443"; the
+ * scheme's own port is left out), and its path and query. To be freed. NULL: no URL, not http or
+ * https, or out of memory. */
+char *web_join(const char *url, const char *location);
+char *web_origin(const char *url);
+char *web_target(const char *url);
 
 #endif
