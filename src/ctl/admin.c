@@ -9,7 +9,7 @@
 #include "tickerd/ctl/text.h"
 #include "tickerd/wire/addr.h"
 
-enum { ANSWER_TIME_S = 60, ANSWER_MAX = 64 * 1024 * 1024, QUOTE_MAX = 300 };
+enum { ANSWER_TIME_S = 60, ANSWER_MAX = 64 * 1024 * 1024, NOT_FOUND = 404, NOT_ALLOWED = 405 };
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
@@ -170,6 +170,9 @@ static void tell_refused(struct ctl *c, const struct admin_answer *answer)
         if (json_is_string(line))
             ctl_say("  %s", json_string_value(line));
     }
+    if (answer->status == NOT_FOUND || answer->status == NOT_ALLOWED)
+        ctl_say("is %s the admin listener? The public one takes no orders (see --admin)",
+                c->options->value[OPT_ADMIN]);
 }
 
 int admin_order(struct ctl *c, const char *method, const char *target, const struct buf *body,

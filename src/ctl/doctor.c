@@ -187,7 +187,7 @@ static void prepare_probes(struct doctor *d)
     if (d->channel.len == 0) {
         no_probes(d, "the URL names no single channel");
     } else if (status.how != WEB_ENDED || status.status != 200) {
-        no_probes(d, "the admin listener does not answer: see --admin");
+        no_probes(d, "the admin listener gives no status: see --admin");
     } else if (!json_is_true(member(status.json, "admin_publish"))) {
         no_probes(d, "admin_publish is off");
     } else {

@@ -241,7 +241,8 @@ static void judge_cache(const struct sights *s, struct finding *f)
             say(f, "Cache-Control is \"%s\"; tickerd sends no-cache, no-transform", b->cache);
     } else if (!has_word(b->cache, "no-transform")) {
         set(f, VERDICT_WARN, CURE_CACHE);
-        say(f, "Cache-Control has lost its no-transform: proxies on the way may compress");
+        say(f, "Cache-Control is \"%s\": without no-transform proxies on the way may compress",
+            b->cache);
     } else {
         say(f, "%s", b->cache);
     }

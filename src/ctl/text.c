@@ -140,7 +140,7 @@ void text_seconds(struct buf *out, double s)
     enum { MINUTE = 60, HOUR = 3600, DAY = 86400 };
     uint64_t whole = s > 0 ? (uint64_t)(s + 0.5) : 0;
     if (s < 0.0005)
-        buf_str(out, s <= 0 ? "0 s" : "under 1 ms");
+        buf_str(out, s <= 0 ? "0 s" : "less than 1 ms");
     else if (s < 0.9995)
         buf_printf(out, "%.0f ms", s * 1000);
     else if (s < 9.95)

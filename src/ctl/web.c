@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -235,6 +236,19 @@ static enum web_end end_of(CURLcode code)
     }
 }
 
+/* What the system said is more than what libcurl makes of it ("Couldn't connect to server"). */
+static void explain(struct web_call *call, CURLcode code)
+{
+    long number = 0;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &number);
+    const char *text = curl_easy_strerror(code);
+    if (code == CURLE_COULDNT_CONNECT && number != 0)
+        text = strerror((int)number);
+    else if (call->why[0] != '\0')
+        return;
+    (void)snprintf(call->why, sizeof call->why, "%s", text);
+}
+
 static void finish_calls(struct web *w)
 {
     int left;
@@ -245,8 +259,7 @@ static void finish_calls(struct web *w)
             continue;
         CURLcode code = message->data.result;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-        if (code != CURLE_OK && call->why[0] == '\0')
-            (void)strncpy(call->why, curl_easy_strerror(code), sizeof call->why - 1);
+        explain(call, code);
         call->ops->end(call->ctx, end_of(code), code == CURLE_OK ? "" : call->why);
         call_free(call);
     }
