@@ -103,8 +103,11 @@ static void judge_reach(const struct sights *s, struct finding *f)
         say_time(f, b->head_at - b->asked_at);
     } else if (s->head.status != 0 || b->end_at == SEEN_NEVER) {
         say(f, "the connection stands");
+    } else if (b->how == WEB_NO_TLS) {
+        set(f, VERDICT_FAULT, CURE_TLS);
+        say(f, "something answers, but TLS fails (is it http?): %s", b->why);
     } else {
-        set(f, VERDICT_FAULT, b->how == WEB_BROKEN ? CURE_LATER : CURE_REACH);
+        set(f, VERDICT_FAULT, CURE_REACH);
         say(f, "no answer: %s", b->why);
     }
 }

@@ -82,12 +82,12 @@ static int print_channels(struct ctl *c, const json_t *json)
 {
     static const char *const headers[] = {"CHANNEL", ">SUBSCRIBERS", ">PER SECOND", ">MESSAGES",
                                           ">BYTES",  ">KEPT",        ">KEPT BYTES", "LAST MESSAGE"};
-    const json_t *rows = member(json, "channels"), *row;
+    const json_t *rows = member(json, "channels");
     struct table t;
     struct buf tail = BUF_INIT;
-    size_t i;
     table_init(&t, headers, sizeof headers / sizeof *headers);
-    json_array_foreach(rows, i, row) put_channel(&t, row);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        put_channel(&t, json_array_get(rows, i));
     uint64_t total = member_count(json, "total");
     if (total > json_array_size(rows)) {
         text_count(&tail, json_array_size(rows));
@@ -191,12 +191,12 @@ static void clients_target(struct buf *target, const struct ctl_options *o, cons
 static int take_page(struct ctl *c, const struct admin_answer *answer, struct table *t,
                      const char **next)
 {
-    const json_t *rows = member(answer->json, "clients"), *row;
-    size_t i;
+    const json_t *rows = member(answer->json, "clients");
     *next = member_text(answer->json, "next", NULL);
     if (c->options->value[OPT_JSON] != NULL)
         return ctl_print_json(c, answer->json) ? CTL_GOOD : CTL_REFUSED;
-    json_array_foreach(rows, i, row) put_client(t, row);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        put_client(t, json_array_get(rows, i));
     return CTL_GOOD;
 }
 

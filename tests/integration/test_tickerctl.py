@@ -12,7 +12,7 @@ import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from harness import poll_until, scaled
+from harness import ROOT, poll_until, scaled
 from harness.ctl import Running, TICKERCTL, address_text, tickerctl
 from harness.proc import end, spawn
 from harness.redis import free_port
@@ -34,6 +34,16 @@ def test_help_and_version():
         shown = tickerctl(*args)
         assert shown.status == 0 and "Usage: tickerctl" in shown.out and shown.err == "", shown
     assert "--origin" in tickerctl("help", "doctor").out
+
+
+def test_the_manual_names_every_option_and_command():
+    manual = (ROOT / "man" / "tickerctl.1").read_text(encoding="ascii").replace("\\-", "-")
+    commands = re.findall(r"^  ([a-z]+) ", tickerctl("--help").out, re.M)
+    assert len(commands) == 11
+    for command in commands:
+        options = set(re.findall(r"--[a-z-]+", tickerctl("help", command).out))
+        for word in {command, *options}:
+            assert re.search(rf"(?<![a-z-]){word}(?![a-z-])", manual), word
 
 
 @pytest.mark.parametrize("args", [[], ["foo"], ["status", "--foo"], ["doctor"], ["disconnect"],

@@ -131,6 +131,8 @@ static void nobody_there(void **state)
     s.browser.how = WEB_NO_CONNECT;
     TEXT(s.browser.why, "Connection refused");
     expect(&s, CHECK_REACH, VERDICT_FAULT, CURE_REACH, "Connection refused");
+    s.browser.how = WEB_NO_TLS;
+    expect(&s, CHECK_REACH, VERDICT_FAULT, CURE_TLS, "is it http?");
 }
 
 static void certificates(void **state)
