@@ -129,13 +129,14 @@ static void put_redis(struct page *p)
 static void put_clients(struct page *p)
 {
     uint64_t lagging = member_count(p->status, "lagging");
+    uint64_t channels = member_count(p->status, "channels");
     label(p, "clients");
     text_count(p->out, member_count(p->status, "clients"));
     buf_str(p->out, " of at most ");
     text_count(p->out, member_count(p->status, "clients_max"));
     buf_str(p->out, ", on ");
-    text_count(p->out, member_count(p->status, "channels"));
-    buf_str(p->out, " channels");
+    text_count(p->out, channels);
+    buf_str(p->out, channels == 1 ? " channel" : " channels");
     if (lagging > 0) {
         buf_str(p->out, screen_on(p->screen, HUE_WARN));
         buf_str(p->out, "; ");

@@ -374,3 +374,58 @@ def test_what_is_refused_is_1(admin):
 def test_a_public_listener_takes_no_orders(tickerd):
     done = tickerctl("reload", admin=tickerd.address)
     assert done.status == 1 and "is 127.0.0.1:" in done.err and "the admin listener?" in done.err
+
+
+# ---- a real admin listener ------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def steered(request, launch, tmp_path):
+    """A daemon that takes orders, at a port or at a socket."""
+    where = "127.0.0.1:0" if request.param == "tcp" else f"unix:{tmp_path}/admin.sock"
+    return launch(sets={"admin": where, "admin_publish": True})
+
+
+def test_status_of_a_real_daemon(steered):
+    done = tickerctl("status", admin=steered.admin)
+    assert done.status == 0 and f"running, process {steered.pid}, up " in done.out, done
+    assert "redis      up, " in done.out and ", may publish" in done.out
+    assert tickerctl("status", "--json", admin=steered.admin).json()["pid"] == steered.pid
+
+
+def test_tail_and_publish_by_the_admin_listener(steered, tail):
+    channel = "a b/\xe4?#%"
+    running = tail(channel, admin=steered.admin)
+    running.wait_for("listening")
+    assert tickerctl("publish", channel, "one", admin=steered.admin).status == 0
+    done = tickerctl("publish", channel, "two\nlines", "--event", "tick", admin=steered.admin)
+    assert done.status == 0 and "to 1 subscriber" in done.out, done
+    running.wait_for("  tick  two\\nlines")
+    assert "  one\n" in running.out() and running.stop() == 0
+
+
+def test_disconnect_ends_streams(steered, redis):
+    stream = steered.stream("/events/news")
+    other = steered.stream("/events/other")
+    done = tickerctl("disconnect", "--channel", "news", admin=steered.admin)
+    assert done.status == 0 and "ended 1 stream of this instance" in done.out, done
+    stream.wait_end()
+    redis.publish("other", "still here")
+    other.wait_data("still here")
+
+
+def test_reload_says_what_has_changed(launch):
+    daemon = launch(config={"admin": "127.0.0.1:0", "limits": {"clients": 10}}, sets={"admin": ...})
+    daemon.configure({"admin": "127.0.0.1:0", "limits": {"clients": 20}, "workers": 3})
+    done = tickerctl("reload", admin=daemon.admin)
+    assert done.status == 0 and "changed: limits.clients" in done.out, done
+    daemon.configure({"limits": {"clients": "many"}})
+    refused = tickerctl("reload", admin=daemon.admin)
+    assert refused.status == 1 and "limits.clients" in refused.err, refused
+    assert "the last reload was refused" in tickerctl("status", admin=daemon.admin).out
+
+
+def test_drain_ends_the_daemon(steered):
+    done = tickerctl("drain", admin=steered.admin)
+    assert done.status == 0 and "draining" in done.out, done
+    assert steered.wait() == 0

@@ -277,3 +277,23 @@ def test_compression_that_stalls_is_told_from_buffering():
     assert checks["buffering"]["verdict"] == "ok", done
     assert "HTTP/1.0" in checks["http2"]["found"]
     assert "gzip off" in checks["compression"]["cure"]["nginx"]
+
+
+def test_published_events_are_timed(launch, faulty):
+    daemon = launch(sets={**SETS, "admin": "127.0.0.1:0", "admin_publish": True})
+    reader = daemon.stream("/events/a%20b")
+    proxy = faulty(daemon.address, SOUND)
+    done, checks = doctor(proxy.url + "/events/a%20b", "--publish", admin=daemon.admin)
+    assert done.status == 0 and "5 published events within" in checks["buffering"]["found"], done
+    reader.wait_for(lambda s: len(s.events) == 6, what="five events")
+    assert [e.type for e in reader.events[1:]] == 5 * ["doctor"]
+    many, checks = doctor(proxy.url + "/events?channel=a&channel=b", "--publish",
+                          admin=daemon.admin)
+    assert many.status == 0 and "names no single channel" in checks["buffering"]["found"], many
+
+
+def test_without_admin_publish_it_says_so(launch, faulty):
+    daemon = launch(sets={**SETS, "admin": "127.0.0.1:0"})
+    done, checks = doctor(faulty(daemon.address, SOUND).url + "/events/news", "--publish",
+                          admin=daemon.admin)
+    assert done.status == 0 and "admin_publish is off" in checks["buffering"]["found"], done

@@ -1,13 +1,15 @@
 """tickerctl, as built beside the daemon under test."""
 
 import json
+import os
 import signal
 import subprocess
+from pathlib import Path
 
 from .env import BINARY, child_environment, scaled
 from .proc import end, poll_until, spawn
 
-TICKERCTL = BINARY.with_name("tickerctl")
+TICKERCTL = Path(os.environ.get("TICKERCTL", BINARY.with_name("tickerctl"))).resolve()
 
 
 class Outcome:
