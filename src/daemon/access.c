@@ -97,6 +97,11 @@ static struct log_field number(const char *name, uint64_t n)
     return (struct log_field){.name = name, .kind = LOG_COUNT, .n = n};
 }
 
+static struct log_field seconds(uint64_t us)
+{
+    return (struct log_field){.name = "seconds", .kind = LOG_SECONDS, .n = us};
+}
+
 /* Returns how many there are. */
 static size_t put_peer(struct log_field *f, const struct access_peer *from, char client[],
                        char via[])
@@ -125,8 +130,7 @@ void access_end(struct access *a, const struct access_peer *from, const struct h
     f[n++] =
         (struct log_field){.name = "path", .kind = LOG_WORD, .text = a->path, .len = a->path_len};
     f[n++] = number("status", (uint64_t)a->status);
-    f[n++] = (struct log_field){
-        .name = "seconds", .kind = LOG_SECONDS, .n = clock_mono_us() - a->started_us};
+    f[n++] = seconds(clock_mono_us() - a->started_us);
     f[n++] = number("events", end->events);
     f[n++] = number("bytes", end->bytes);
     if (end->why != CLOSING_NONE)
