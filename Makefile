@@ -11,6 +11,7 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
 KIND ?= release
 CC ?= cc
 PKG_CONFIG ?= pkg-config
@@ -219,14 +220,33 @@ check:
 coverage:
 	scripts/coverage.sh
 
+# The path of the units' commands follows PREFIX.
+UNITS_DIR := $(DESTDIR)$(SYSTEMDUNITDIR)
+BIN_DIR := $(DESTDIR)$(PREFIX)/bin
+DOC_DIR := $(DESTDIR)$(PREFIX)/share/doc/tickerd
+MAN_DIR := $(DESTDIR)$(PREFIX)/share/man
+MAN_PAGES := $(wildcard man/*.[158])
+man_path = $(MAN_DIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
 install: all
-	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/tickerd
-	$(INSTALL) -D -m 0755 $(CTL) $(DESTDIR)$(PREFIX)/bin/tickerctl
-	$(INSTALL) -D -m 0644 conf/tickerd.json $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
+	$(INSTALL) -D -m 0755 $(BINARY) $(BIN_DIR)/tickerd
+	$(INSTALL) -D -m 0755 $(CTL) $(BIN_DIR)/tickerctl
+	$(INSTALL) -d $(UNITS_DIR)
+	for unit in service socket; do \
+		sed 's|/usr/bin/tickerd|$(PREFIX)/bin/tickerd|' systemd/tickerd.$$unit >$(UNITS_DIR)/tickerd.$$unit && \
+		chmod 0644 $(UNITS_DIR)/tickerd.$$unit || exit; \
+	done
+	$(INSTALL) -d $(DOC_DIR)/proxy
+	$(INSTALL) -m 0644 conf/tickerd.json $(DOC_DIR)/tickerd.json
+	$(INSTALL) -m 0644 $(wildcard conf/proxy/*) $(DOC_DIR)/proxy
+	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 0644 $(page) $(call man_path,$(page)) &&) true
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/tickerd $(DESTDIR)$(PREFIX)/bin/tickerctl $(DESTDIR)$(PREFIX)/share/doc/tickerd/tickerd.json
-	-rmdir $(DESTDIR)$(PREFIX)/share/doc/tickerd 2>/dev/null
+	rm -f $(BIN_DIR)/tickerd $(BIN_DIR)/tickerctl
+	rm -f $(UNITS_DIR)/tickerd.service $(UNITS_DIR)/tickerd.socket
+	rm -f $(foreach page,$(MAN_PAGES),$(call man_path,$(page)))
+	rm -f $(DOC_DIR)/tickerd.json $(patsubst conf/proxy/%,$(DOC_DIR)/proxy/%,$(wildcard conf/proxy/*))
+	-rmdir $(DOC_DIR)/proxy $(DOC_DIR) 2>/dev/null
 
 OURS := $(shell find src include tests -name '*.[ch]' 2>/dev/null)
 

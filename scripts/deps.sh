@@ -119,7 +119,8 @@ need_one libllhttp-dev node-llhttp
 if [ "$kind" = test ]; then
     # The sanitizers used are gcc's, so clang's own run-time (libclang-rt-*) is needed by fuzz only.
     need libcmocka-dev clang clang-format clang-tidy cppcheck openssl python3 python3-pytest \
-        python3-pytest-xdist curl redis-tools procps haproxy nginx caddy apache2-bin faketime
+        python3-pytest-xdist curl redis-tools procps haproxy nginx caddy apache2-bin faketime \
+        systemd strace mandoc groff-base man-db debhelper dpkg-dev fakeroot lintian
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs npm
     fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Formatting, layers, clang-tidy and cppcheck over all our C, with the Makefile's own flags; and
-# whether the tests and log lines that README.md names exist.
+# Formatting, layers, clang-tidy and cppcheck over all our C, with the Makefile's own flags; whether
+# the tests and log lines that README.md names exist; the units of systemd and the manual pages.
 # The last line is `N passed, N failed`, counted in checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -71,6 +71,8 @@ run "clang-format, ${#all[@]} files" check_format
 run 'cppcheck' check_cppcheck
 run "clang-tidy, $((${#sources[@]} + ${#tests[@]})) files" check_tidy
 run 'faults and their tests (scripts/check-faults)' scripts/check-faults
+run 'units (scripts/check-units)' scripts/check-units
+run 'manual pages (scripts/check-man)' scripts/check-man
 run 'shell scripts' check_shell
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
