@@ -106,7 +106,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 BINARY := $(if $(filter release,$(KIND)),build/tickerd,$(OUT)/tickerd)
 CTL := $(dir $(BINARY))tickerctl
 
-.PHONY: all help release debug asan tsan units fuzzers fuzz-seeds check coverage bench bench-tools install uninstall clean format lint
+.PHONY: all help release debug asan tsan units fuzzers fuzz-seeds check coverage bench bench-tools deb install uninstall clean format lint
 .DELETE_ON_ERROR:
 
 all: $(BINARY) $(CTL)
@@ -123,6 +123,7 @@ help:
 	@echo 'make bench            CPU and memory against bare floors (BENCH_ARGS=--quick)'
 	@echo 'make lint             formatting, layers, clang-tidy, cppcheck'
 	@echo 'make format           clang-format in place'
+	@echo 'make deb              build/deb/tickerd_VERSION_ARCH.deb (scripts/package-deb.sh)'
 	@echo 'make install PREFIX=/usr/local DESTDIR= ; make uninstall'
 
 release debug asan tsan:
@@ -216,6 +217,9 @@ bench: $(BINARY) $(BENCH)
 
 check:
 	scripts/test.sh
+
+deb:
+	scripts/package-deb.sh
 
 coverage:
 	scripts/coverage.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, or the parts named: scripts/test.sh [lint|build|unit|integration|proxy|torture|browser]...
+# All tests, or the parts named: scripts/test.sh [lint|build|unit|integration|proxy|torture|package|browser]...
 # The last line is `N passed, N failed`; the status is 0 when nothing failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -170,6 +170,12 @@ torture() {
         --minutes 2 --round-seconds 9 --seed 387
 }
 
+# The Debian package, installed on this machine and purged; skipped where that would do harm.
+package() {
+    step 'build release' make -s -j"$jobs" CC=gcc
+    pytest_part 'Debian package' tests/package build/tickerd '' 1
+}
+
 browser() {
     heading 'browsers and EventSource libraries'
     step 'build release' make -s -j"$jobs" CC=gcc
@@ -189,13 +195,13 @@ ulimit -n "$(ulimit -Hn)"
 
 parts=("$@")
 if [ ${#parts[@]} -eq 0 ]; then
-    parts=(lint build unit integration proxy torture browser)
+    parts=(lint build unit integration proxy torture package browser)
 fi
 for part in "${parts[@]}"; do
     case $part in
-        lint | build | unit | integration | proxy | torture | browser) "$part" ;;
+        lint | build | unit | integration | proxy | torture | package | browser) "$part" ;;
         *)
-            echo "test.sh: no part '$part'; parts are lint, build, unit, integration, proxy, torture, browser" >&2
+            echo "test.sh: no part '$part'; parts are lint, build, unit, integration, proxy, torture, package, browser" >&2
             exit 2
             ;;
     esac

@@ -280,6 +280,26 @@ def test_a_unix_socket_alone_is_polled_by_all_workers(serve, tmp_path):
     assert len(streams) == 8
 
 
+def test_the_admin_listener_is_passed_on(serve, tmp_path):
+    """By its name, in any place, with public ones or alone; it counts though `admin` is off."""
+    public, admin = listening(), socket.socket(socket.AF_UNIX)
+    path = str(tmp_path / "admin")
+    admin.bind(path)
+    admin.listen()
+    tickerd = serve(admin, public, names=["admin.socket", "tickerd.socket"], sets={"admin": None})
+    tickerd.wait_log(re.escape(f"admin listening on unix:{path} (inherited)"))
+    assert tickerd.get("/app.js", address=public.getsockname()).status == 404
+    assert tickerd.get("/app.js", address=path, host="localhost").status == 200
+    tickerd.signal(signal.SIGTERM)
+    assert tickerd.wait() == 0
+    alone = serve(admin, names=["admin"], sets={"admin": None})
+    alone.wait_log(r"(?<!admin )listening on 127.0.0.1:\d+\n")
+    assert alone.get("/app.js", address=path, host="localhost").status == 200
+    alone.signal(signal.SIGTERM)
+    assert alone.wait() == 0
+    assert os.path.exists(path)
+
+
 def test_variables_of_another_process_do_not_count(launch):
     tickerd = launch(env={"LISTEN_FDS": "1", "LISTEN_PID": "1"})
     assert "inherited" not in tickerd.log()
