@@ -48,6 +48,7 @@ struct command *command_create(const struct control *what)
     atomic_init(&c->refs, 1);
     atomic_init(&c->streams, 0);
     c->what = *what;
+    c->done = NULL;
     return c;
 }
 
@@ -68,7 +69,10 @@ bool command_done(struct command *c, uint64_t streams, uint64_t *total)
 
 void command_destroy(struct command *c)
 {
-    if (c != NULL)
-        control_finish(&c->what);
+    if (c == NULL)
+        return;
+    if (c->done != NULL)
+        c->done(c->ctx, atomic_load_explicit(&c->streams, memory_order_relaxed));
+    control_finish(&c->what);
     free(c);
 }

@@ -426,6 +426,13 @@ struct metrics *hub_metrics(struct hub *h)
     return &h->metrics;
 }
 
+void hub_command(struct hub *h, struct command *c)
+{
+    begin_turn(h);
+    registry_command(&h->registry, c);
+    end_turn(h);
+}
+
 void hub_publish(struct hub *h, const char *channel, size_t channel_len, const char *payload,
                  size_t payload_len, source_published *done, void *ctx)
 {

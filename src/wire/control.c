@@ -25,8 +25,10 @@ static int take(char **out, const json_t *from, const char *name, size_t *taken)
     return *out == NULL ? ERR_NOMEM : ERR_OK;
 }
 
-static const char *unfit(const struct control *c)
+const char *control_unfit(const struct control *c)
 {
+    if (c->sub == NULL && c->channel == NULL)
+        return "neither \"sub\" nor \"channel\" is there";
     size_t len = c->sub == NULL ? 1 : strlen(c->sub);
     if (len == 0 || len > TOKEN_SUBJECT_MAX)
         return "\"sub\" must have 1 to 255 bytes";
@@ -46,7 +48,7 @@ static int read_disconnect(struct control *c, const json_t *what, const char **w
         err = take(&c->channel, what, "channel", &taken);
     if (err == ERR_OK && (taken == 0 || taken != json_object_size(what)))
         err = ERR_INVALID;
-    if (err == ERR_OK && (*why = unfit(c)) != NULL)
+    if (err == ERR_OK && (*why = control_unfit(c)) != NULL)
         err = ERR_INVALID;
     if (err != ERR_OK)
         control_finish(c);

@@ -68,11 +68,14 @@ struct snapshot {
     struct entry entries[]; /* owned references; by seq, but for patterns in any order */
 };
 
-/* A command for all workers, made of a message on control.channel and shared by them. */
+/* A command for all workers, shared by them. */
 struct command {
     _Atomic uint32_t refs;
     _Atomic uint64_t streams; /* how many it has ended so far */
     struct control what;      /* owned */
+    /* Told of the end by command_destroy, on whatever thread; NULL: nobody. */
+    void (*done)(void *ctx, uint64_t streams);
+    void *ctx;
 };
 
 /* With one reference, taking over `what`. NULL: out of memory, `what` stays the caller's. */

@@ -39,6 +39,9 @@ struct desk *hub_desk(struct hub *h);
 /* Its insides, for those errands only. */
 struct registry *hub_registry(struct hub *h);
 
+/* Pass a command on to all workers; takes the caller's reference. On the hub's thread. */
+void hub_command(struct hub *h, struct command *c);
+
 /* Publish a message on a channel, whose name is without redis.prefix; source_ops.publish says when
  * `done` comes. On the hub's thread. */
 void hub_publish(struct hub *h, const char *channel, size_t channel_len, const char *payload,

@@ -25,6 +25,9 @@ struct control {
 int control_parse(struct control *c, const char *text, size_t len, const char **why);
 void control_finish(struct control *c);
 
+/* What keeps a control from being one, as *why above; NULL: nothing. */
+const char *control_unfit(const struct control *c);
+
 /* Append what it does, for logs: `disconnect sub "42" channel "news"`. */
 void control_print(struct buf *out, const struct control *c);
 
