@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
 
@@ -12,10 +13,14 @@ void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *
 {
     *r = (struct reload){.loop = loop, .from = from, .events = events, .ctx = ctx};
     r->running = settings_ref(running);
+    r->past.loaded_us = clock_wall_us();
+    (void)pthread_mutex_init(&r->lock, NULL); /* cannot fail on Linux */
 }
 
 void reload_finish(struct reload *r)
 {
+    buf_finish(&r->past_errors);
+    (void)pthread_mutex_destroy(&r->lock);
     settings_unref(r->running);
     r->running = NULL;
 }
@@ -77,10 +82,14 @@ static void describe(struct buf *out, const struct reload *r)
     describe_keys(out, r->running->keys, r->next->keys);
 }
 
-static void put_into_force(struct reload *r)
+static void put_into_force(struct reload *r, struct reload_result *result)
 {
     struct settings *next = r->next, *before = r->running;
     struct buf line = BUF_INIT;
+    result->ok = true;
+    result->changes = r->changes;
+    result->keys_added = keyring_beyond(next->keys, before->keys);
+    result->keys_removed = keyring_beyond(before->keys, next->keys);
     describe(&line, r);
     for (size_t i = 0; i < r->changes.fixed_count; i++)
         log_each(LOG_WARN, "%s has changed, which needs a restart: the value in force stays",
@@ -97,9 +106,39 @@ static void put_into_force(struct reload *r)
     buf_finish(&line);
 }
 
+static void tell(struct reload_waiter **list, const struct reload_result *result)
+{
+    struct reload_waiter *w = *list, *next;
+    *list = NULL;
+    for (; w != NULL; w = next) {
+        next = w->next;
+        w->done(w, result);
+    }
+}
+
+static void note(struct reload *r, const struct reload_result *result)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    r->past.last = *result;
+    r->past.reloads += result->ok;
+    if (result->ok)
+        r->past.loaded_us = result->at_us;
+    buf_reset(&r->past_errors);
+    buf_str(&r->past_errors, result->errors);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void conclude(struct reload *r, const struct reload_result *result)
+{
+    note(r, result);
+    r->events->ended(r->ctx, result->ok ? NULL : result->errors);
+    tell(&r->served, result);
+}
+
 static void on_read(uv_work_t *work, int status)
 {
     struct reload *r = work->data;
+    struct reload_result result = {.at_us = clock_wall_us()};
     struct buf errors = r->errors;
     r->errors = (struct buf)BUF_INIT;
     if (r->closed || status != 0)
@@ -107,12 +146,12 @@ static void on_read(uv_work_t *work, int status)
     else if (r->next == NULL)
         refuse(&errors);
     else
-        put_into_force(r);
-    bool in_force = r->next != NULL;
+        put_into_force(r, &result);
     r->next = NULL;
     r->busy = false;
+    result.errors = result.ok ? "" : buf_cstr(&errors);
     if (!r->closed)
-        r->events->ended(r->ctx, in_force ? NULL : buf_cstr(&errors));
+        conclude(r, &result);
     buf_finish(&errors);
     if (r->again && !r->closed)
         start(r);
@@ -123,13 +162,16 @@ static void start(struct reload *r)
     r->again = false;
     r->next = NULL;
     r->work.data = r;
+    r->served = r->waiting;
+    r->waiting = NULL;
     r->events->began(r->ctx);
     int rc = uv_queue_work(r->loop, &r->work, read_again, on_read);
     r->busy = rc == 0;
     if (rc == 0)
         return;
     log_error("not reloaded: uv_queue_work: %s", uv_strerror(rc));
-    r->events->ended(r->ctx, uv_strerror(rc));
+    struct reload_result result = {.at_us = clock_wall_us(), .errors = uv_strerror(rc)};
+    conclude(r, &result);
 }
 
 void reload_request(struct reload *r)
@@ -142,9 +184,29 @@ void reload_request(struct reload *r)
         start(r);
 }
 
+void reload_ask(struct reload *r, struct reload_waiter *w)
+{
+    w->next = r->waiting;
+    r->waiting = w;
+    if (r->closed)
+        tell(&r->waiting, NULL);
+    reload_request(r);
+}
+
+void reload_look(struct reload *r, struct reload_past *out, struct buf *errors)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    *out = r->past;
+    buf_append(errors, r->past_errors.data, r->past_errors.len);
+    (void)pthread_mutex_unlock(&r->lock);
+    out->last.errors = buf_cstr(errors);
+}
+
 void reload_close(struct reload *r)
 {
     if (r->busy && !r->closed)
         (void)uv_cancel((uv_req_t *)&r->work);
     r->closed = true;
+    tell(&r->served, NULL);
+    tell(&r->waiting, NULL);
 }

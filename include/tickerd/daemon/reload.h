@@ -4,6 +4,7 @@
 #ifndef TICKERD_DAEMON_RELOAD_H
 #define TICKERD_DAEMON_RELOAD_H
 
+#include <pthread.h>
 #include <uv.h>
 
 #include "tickerd/daemon/settings.h"
@@ -20,6 +21,29 @@ struct reload_events {
     void (*ended)(void *ctx, const char *problem);
 };
 
+/* How a reload ended. */
+struct reload_result {
+    uint64_t at_us; /* by the wall clock; 0: there has been none */
+    bool ok;
+    struct config_changes changes; /* of none, unless ok */
+    size_t keys_added, keys_removed;
+    const char *errors; /* a line for each problem; "" if ok */
+};
+
+/* Somebody who asks for a reload and wants to know how it ends; his memory until `done`. */
+struct reload_waiter {
+    struct reload_waiter *next; /* the reload's */
+    /* Called once, on the loop's thread; NULL: there will be none any more. */
+    void (*done)(struct reload_waiter *w, const struct reload_result *result);
+};
+
+/* What has been. */
+struct reload_past {
+    uint64_t loaded_us; /* when what is in force was loaded, by the wall clock */
+    uint64_t reloads;   /* that ended well */
+    struct reload_result last;
+};
+
 struct reload {
     uv_loop_t *loop;
     const struct config_source *from;   /* borrowed */
@@ -30,6 +54,10 @@ struct reload {
     bool busy;
     bool again; /* asked for while busy, maybe after the files were read */
     bool closed;
+    struct reload_waiter *waiting, *served; /* for the next, by the one that goes on */
+    pthread_mutex_t lock;                   /* of what follows */
+    struct reload_past past;
+    struct buf past_errors;
     /* The pool's while busy. */
     struct settings *next;
     struct config_changes changes;
@@ -43,6 +71,12 @@ void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *
 /* Read everything again, and then, unless it is refused, `apply` and say what has changed. Calls
  * while that goes on become one that follows. */
 void reload_request(struct reload *r);
+
+/* The same for a waiter, to whom the end of that one is told. */
+void reload_ask(struct reload *r, struct reload_waiter *w);
+
+/* From any thread. `errors` gets what out->last.errors points to. */
+void reload_look(struct reload *r, struct reload_past *out, struct buf *errors);
 
 /* Nothing is applied any more. */
 void reload_close(struct reload *r);
