@@ -2,10 +2,14 @@
 
 #include <string.h>
 
+#include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/daemon/admin_guard.h"
 #include "tickerd/daemon/admin_metrics.h"
+#include "tickerd/daemon/orders.h"
+#include "tickerd/daemon/status.h"
 #include "tickerd/daemon/ui.h"
+#include "tickerd/daemon/worker.h"
 
 /* The page's scripts and styles are its own files, and it talks to this listener only. */
 static const char policy[] =
@@ -34,8 +38,15 @@ static const struct route {
     const char *path;
     admin_handler *handler;
 } routes[] = {
+    /* clang-format off */
     {HTTP_M_GET, "/metrics", admin_metrics},
     {HTTP_M_GET, "/readyz", answer_ready},
+    {HTTP_M_GET, "/status", status_answer},
+    {HTTP_M_POST, "/disconnect", orders_disconnect},
+    {HTTP_M_POST, "/drain", orders_drain},
+    {HTTP_M_POST, "/publish", orders_publish},
+    {HTTP_M_POST, "/reload", orders_reload},
+    /* clang-format on */
 };
 
 /* Whether the method is the route's; a HEAD is a GET without the body. */
@@ -94,6 +105,38 @@ static bool pass_guards(struct exchange *x)
     answer_error(x, 403, "foreign_origin", "Orders may only come from this listener's own pages.",
                  "");
     return false;
+}
+
+/* ---- errands --------------------------------------------------------------------------------- */
+
+void admin_init(struct admin *a)
+{
+    (void)pthread_mutex_init(&a->lock, NULL); /* cannot fail on Linux */
+    a->started_us = clock_mono_us();
+    a->started_wall_us = clock_wall_us();
+}
+
+void admin_finish(struct admin *a)
+{
+    (void)pthread_mutex_destroy(&a->lock);
+}
+
+void admin_post(struct admin *a, struct errand *e)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool closed = a->closed;
+    if (!closed)
+        desk_post(worker_desk(a->self), e);
+    (void)pthread_mutex_unlock(&a->lock);
+    if (closed)
+        e->cancel(e);
+}
+
+void admin_close(struct admin *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->closed = true;
+    (void)pthread_mutex_unlock(&a->lock);
 }
 
 /* ---- public ---------------------------------------------------------------------------------- */

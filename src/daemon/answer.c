@@ -102,14 +102,19 @@ void answer_body(struct exchange *x, int status, const char *type, const char *e
     answer_send(x);
 }
 
+void answer_put_error(struct buf *out, const char *code, const char *message)
+{
+    buf_printf(out, "{\"error\":\"%s\",\"message\":\"", code);
+    buf_json(out, message, strlen(message));
+    buf_str(out, "\"}\n");
+}
+
 void answer_error(struct exchange *x, int status, const char *code, const char *message,
                   const char *extra)
 {
     struct buf body = BUF_INIT;
     metrics_refuse(x->p->metrics, refusal_of(status));
-    buf_printf(&body, "{\"error\":\"%s\",\"message\":\"", code);
-    buf_json(&body, message, strlen(message));
-    buf_str(&body, "\"}\n");
+    answer_put_error(&body, code, message);
     answer_body(x, status, "application/json", extra, body.data, body.failed ? 0 : body.len);
     buf_finish(&body);
     log_debug("answered %d %s", status, code);

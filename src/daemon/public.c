@@ -9,6 +9,7 @@
 #include "tickerd/daemon/answer.h"
 #include "tickerd/daemon/client.h"
 #include "tickerd/daemon/gate.h"
+#include "tickerd/daemon/held.h"
 #include "tickerd/daemon/origin.h"
 
 /* ---- resources ------------------------------------------------------------------------------- */
@@ -228,6 +229,8 @@ static void on_caught_up(void *ctx, struct conn *conn)
 static void on_closed(void *ctx, const struct http1_end *end)
 {
     struct public *p = ctx;
+    if (end->holder != NULL)
+        held_gone(end->holder);
     client_destroy(end->user, end, clock_mono_us());
     capacity_leave(&p->capacity->connections);
     if (end->was_stream)
@@ -235,6 +238,13 @@ static void on_closed(void *ctx, const struct http1_end *end)
 }
 
 /* ---- public ---------------------------------------------------------------------------------- */
+
+/* Who may not publish is told so before he has sent anything. */
+static void allow_bodies(struct public *p)
+{
+    bool publishes = p->admin != NULL && p->config->admin_publish;
+    http1_set_body_max(&p->http, publishes ? p->config->limits.message_bytes : 0);
+}
 
 int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct capacity *capacity,
                 struct metrics *metrics, const struct settings *settings, struct admin *admin)
@@ -254,8 +264,11 @@ int public_init(struct public *p, uv_loop_t *loop, struct fanout *fanout, struct
     p->admin = admin;
     p->config = settings->config;
     p->keys = settings->keys;
-    return http1_init(&p->http, loop, p->config->limits.request_bytes,
-                      p->config->limits.request_timeout_ms * US_PER_MS, &events, p);
+    int err = http1_init(&p->http, loop, p->config->limits.request_bytes,
+                         p->config->limits.request_timeout_ms * US_PER_MS, &events, p);
+    if (err == ERR_OK)
+        allow_bodies(p);
+    return err;
 }
 
 void public_reload(struct public *p, const struct settings *settings)
@@ -267,6 +280,7 @@ void public_reload(struct public *p, const struct settings *settings)
     p->keys = settings->keys;
     http1_set_limits(&p->http, p->config->limits.request_bytes,
                      p->config->limits.request_timeout_ms * US_PER_MS);
+    allow_bodies(p);
 }
 
 void public_close(struct public *p)

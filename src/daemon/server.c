@@ -124,19 +124,18 @@ static void on_ended_check(uv_timer_t *timer)
         stop_workers(s);
 }
 
-static void on_end_signal(uv_signal_t *handle, int signum)
+/* `by` says who wants it. The second time it is at once. */
+static void end(struct server *s, const char *by)
 {
-    struct server *s = handle->data;
     bool again = s->draining;
     s->draining = true;
     reload_close(&s->reload);
     manager_stopping(&s->manager, s->reload.running->config->drain_timeout_ms * US_PER_MS +
                                       FANOUT_GRACE_US + SAVE_US);
     if (again)
-        log_info("%s again: stopping at once", signum == SIGTERM ? "TERM" : "INT");
+        log_info("%s again: stopping at once", by);
     else
-        log_info("%s: sending the clients away over %llu ms, then stopping",
-                 signum == SIGTERM ? "TERM" : "INT",
+        log_info("%s: sending the clients away over %llu ms, then stopping", by,
                  (unsigned long long)s->reload.running->config->drain_timeout_ms);
     atomic_store(&s->admin.state, ADMIN_DRAINING);
     if (again)
@@ -144,6 +143,18 @@ static void on_end_signal(uv_signal_t *handle, int signum)
     for (uint32_t w = 0; w < s->worker_count && !again; w++)
         worker_drain(s->workers[w]);
     (void)uv_timer_start(&s->ended, on_ended_check, ENDED_CHECK_MS, ENDED_CHECK_MS);
+}
+
+static void on_end_signal(uv_signal_t *handle, int signum)
+{
+    end(handle->data, signum == SIGTERM ? "TERM" : "INT");
+}
+
+static void on_drain_order(void *ctx)
+{
+    struct server *s = ctx;
+    if (!s->draining)
+        end(s, "admin: drain");
 }
 
 static void on_hangup(uv_signal_t *handle, int signum)
@@ -227,6 +238,8 @@ static int make_admin(struct server *s)
     s->admin.worker_count = s->worker_count;
     s->admin.capacity = &s->capacity;
     s->admin.reload = &s->reload;
+    s->admin.drain = on_drain_order;
+    s->admin.server = s;
     s->admin.config_file = s->reload.from->file;
     s->admin.listen = s->sockets.addrs;
     s->admin.listen_count = s->sockets.count;
@@ -383,8 +396,7 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     s.worker_count = config->workers == 0 ? cpu_count() : config->workers;
     (void)signal(SIGPIPE, SIG_IGN);
     manager_init(&s.manager);
-    s.admin.started_us = clock_mono_us();
-    s.admin.started_wall_us = clock_wall_us();
+    admin_init(&s.admin);
     if (sockets_init(&s.sockets, config, s.worker_count) != ERR_OK)
         return EXIT_FAILURE;
     if (capacity_init(&s.capacity, config->limits.clients, s.worker_count, s.sockets.count,
@@ -407,6 +419,7 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     int status = run_loop(&s);
     if (status == EXIT_SUCCESS)
         sum_up(&s);
+    admin_close(&s.admin);
     worker_destroy(s.admin_worker); /* before those that it looks at */
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);
@@ -416,5 +429,6 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
         _exit(status);
     hub_destroy(s.hub);
     release(&s);
+    admin_finish(&s.admin);
     return status;
 }

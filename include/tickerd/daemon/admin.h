@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "tickerd/daemon/answer.h"
+#include "tickerd/net/desk.h"
 #include "tickerd/wire/addr.h"
 
 struct hub;
@@ -17,7 +18,7 @@ struct worker;
 enum admin_state { ADMIN_STARTING, ADMIN_RUNNING, ADMIN_DRAINING };
 
 /* The rest of the daemon, as this listener sees it. Filled in before its worker starts; everything
- * is borrowed and, but for `state`, does not change. */
+ * is borrowed and, but for `state` and below, does not change. */
 struct admin {
     struct hub *hub;
     struct worker *const *workers; /* the service's; this listener's own is not among them, and has
@@ -31,11 +32,26 @@ struct admin {
     size_t listen_count;
     struct addr address; /* its own */
     uint64_t started_us, started_wall_us;
-    _Atomic int state; /* enum admin_state */
+    void (*drain)(void *server); /* as TERM does, unless that has begun; on the hub's thread */
+    void *server;
+    _Atomic int state;    /* enum admin_state */
+    pthread_mutex_t lock; /* of what follows */
+    bool closed;
 };
 
 /* One request's answer. `query` is what is behind the `?`, not decoded: query_find. */
 typedef void admin_handler(struct exchange *x, struct http_slice query);
+
+/* Begin and end; between them admin_post may be called. */
+void admin_init(struct admin *a);
+void admin_finish(struct admin *a);
+
+/* From any thread: an errand to this listener's thread. */
+void admin_post(struct admin *a, struct errand *e);
+
+/* Before the worker is destroyed: errands are cancelled from now on, on the thread that posts them,
+ * since hub and workers may have some left that end after it. */
+void admin_close(struct admin *a);
 
 /* Answer a request to the admin listener, unless it is one that the public listener answers the
  * same way. Whether it did. */

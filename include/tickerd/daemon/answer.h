@@ -35,6 +35,9 @@ void answer_body(struct exchange *x, int status, const char *type, const char *e
 void answer_error(struct exchange *x, int status, const char *code, const char *message,
                   const char *extra);
 
+/* Append the body of such a refusal. */
+void answer_put_error(struct buf *out, const char *code, const char *message);
+
 /* A refusal that should be temporary. A native EventSource gives up for good on any status but 200,
  * so one that asks for a stream gets a stream that ends at once and says when to come back; others
  * get 503 and Retry-After. `t` may be NULL: the target could not be read. */
