@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "tickerd/base/err.h"
+#include "tickerd/base/list.h"
 #include "tickerd/base/log.h"
 #include "tickerd/daemon/reload.h"
 
@@ -208,6 +209,139 @@ static void test_after_the_end_nothing_is_applied(void **state)
     rig_finish(&g);
 }
 
+struct asker {
+    struct reload_waiter waiter;
+    unsigned told;
+    bool none, ok; /* NULL came; the last result's */
+    size_t changed, fixed;
+};
+
+static void told(struct reload_waiter *w, const struct reload_result *result)
+{
+    struct asker *a = container_of(w, struct asker, waiter);
+    a->told++;
+    a->none = result == NULL;
+    a->ok = result != NULL && result->ok;
+    a->changed = result == NULL ? 0 : result->changes.applied_count;
+    a->fixed = result == NULL ? 0 : result->changes.fixed_count;
+    if (result != NULL)
+        assert_int_equal(result->ok, result->errors[0] == '\0');
+}
+
+static void ask(struct rig *g, struct asker *a)
+{
+    *a = (struct asker){.waiter = {.done = told}};
+    reload_ask(&g->reload, &a->waiter);
+}
+
+static void test_who_asks_is_told_of_what_was_read_after(void **state)
+{
+    struct rig g;
+    struct asker first, others[10];
+    (void)state;
+    rig_init(&g, "{}");
+    ask(&g, &first);
+    write_file(&g, "{\"history\":{\"events\":2},\"workers\":3}");
+    for (size_t i = 0; i < 10; i++)
+        ask(&g, &others[i]);
+    run(&g);
+    assert_int_equal(g.succeeded, 2);
+    assert_int_equal(first.told, 1);
+    assert_true(first.ok);
+    for (size_t i = 0; i < 10; i++) {
+        assert_int_equal(others[i].told, 1);
+        assert_true(others[i].ok);
+        assert_int_equal(others[i].fixed, 1);
+    }
+    assert_int_equal(first.changed + others[0].changed, 1); /* whichever read it first */
+    rig_finish(&g);
+}
+
+static void test_how_it_ended_is_remembered(void **state)
+{
+    struct rig g;
+    struct asker asker;
+    struct reload_past past, later;
+    struct buf errors = BUF_INIT;
+    (void)state;
+    rig_init(&g, "{}");
+    reload_look(&g.reload, &past, &errors);
+    assert_int_equal(past.last.at_us, 0);
+    assert_int_equal(past.reloads, 0);
+    assert_true(past.loaded_us > 0);
+    write_file(&g, "{\"nonsense\":1}");
+    log_setup(LOG_ERROR, LOG_TEXT);
+    int saved = dup(STDERR_FILENO);
+    assert_true(freopen("/dev/null", "w", stderr) != NULL);
+    ask(&g, &asker);
+    run(&g);
+    assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(close(saved), 0);
+    assert_int_equal(asker.told, 1);
+    assert_false(asker.ok);
+    reload_look(&g.reload, &later, &errors);
+    assert_false(later.last.ok);
+    assert_true(later.last.at_us >= past.loaded_us);
+    assert_int_equal(later.loaded_us, past.loaded_us);
+    assert_non_null(strstr(later.last.errors, "nonsense"));
+    buf_reset(&errors);
+    write_file(&g, "{\"history\":{\"events\":2}}");
+    reload_request(&g.reload);
+    run(&g);
+    reload_look(&g.reload, &later, &errors);
+    assert_true(later.last.ok);
+    assert_string_equal(later.last.errors, "");
+    assert_int_equal(later.reloads, 1);
+    assert_int_equal(later.loaded_us, later.last.at_us);
+    assert_string_equal(later.last.changes.applied[0], "history.events");
+    buf_finish(&errors);
+    rig_finish(&g);
+}
+
+static void test_who_asks_at_the_end_is_told_that_there_is_none(void **state)
+{
+    struct rig g;
+    struct asker askers[3];
+    (void)state;
+    rig_init(&g, "{}");
+    ask(&g, &askers[0]); /* goes on */
+    ask(&g, &askers[1]); /* waits for the next */
+    reload_close(&g.reload);
+    ask(&g, &askers[2]);
+    run(&g);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(askers[i].told, 1);
+        assert_true(askers[i].none);
+    }
+    rig_finish(&g);
+}
+
+static void test_settings_of_the_admin_listener(void **state)
+{
+    static const char *const set[] = {"cors.origins=[\"https://a.example\"]",
+                                      "cors.credentials=true",
+                                      "limits.clients_per_ip=3",
+                                      "proxy.trusted=[\"127.0.0.1\"]",
+                                      "proxy.protocol=true",
+                                      "log.access=true",
+                                      "history.events=7"};
+    const struct config_source from = {.set = set, .set_count = sizeof set / sizeof *set};
+    struct settings *base = make(&from), *own = settings_for_admin(base);
+    (void)state;
+    assert_non_null(own);
+    settings_unref(base); /* the view keeps it */
+    assert_int_equal(own->config->auth.mode, AUTH_OFF);
+    assert_int_equal(own->config->cors.origins.count, 0);
+    assert_false(own->config->cors.credentials);
+    assert_int_equal(own->config->limits.clients_per_ip, 0);
+    assert_false(own->config->proxy.protocol);
+    assert_int_equal(own->config->proxy.blocks.count, 0);
+    assert_false(own->config->log.access);
+    assert_int_equal(own->config->history.events, 7);
+    assert_string_equal(own->config->redis.url, base->config->redis.url);
+    settings_unref(own);
+}
+
 static void test_judged_anew(void **state)
 {
     static const struct {
@@ -259,6 +393,10 @@ int main(void)
         cmocka_unit_test(test_what_is_bad_is_refused),
         cmocka_unit_test(test_many_at_once_are_few_and_the_last_counts),
         cmocka_unit_test(test_after_the_end_nothing_is_applied),
+        cmocka_unit_test(test_who_asks_is_told_of_what_was_read_after),
+        cmocka_unit_test(test_how_it_ended_is_remembered),
+        cmocka_unit_test(test_who_asks_at_the_end_is_told_that_there_is_none),
+        cmocka_unit_test(test_settings_of_the_admin_listener),
         cmocka_unit_test(test_judged_anew),
         cmocka_unit_test(test_judged_anew_by_mode),
     };
