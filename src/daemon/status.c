@@ -8,6 +8,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/daemon/exposition.h"
 #include "tickerd/daemon/figures.h"
+#include "tickerd/wire/utf8.h"
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
@@ -38,12 +39,17 @@ static void put_number(struct buf *out, const char *name, uint64_t n)
     buf_printf(out, "%" PRIu64, n);
 }
 
+/* A path, say, need not be UTF-8. */
 static void put_bytes(struct buf *out, const char *name, const char *text, size_t len)
 {
+    struct buf clean = BUF_INIT;
+    (void)utf8_repair(&clean, text, len);
     put_name(out, name);
     buf_byte(out, '"');
-    buf_json(out, text, len);
+    buf_json(out, clean.data, clean.len);
     buf_byte(out, '"');
+    out->failed = out->failed || clean.failed;
+    buf_finish(&clean);
 }
 
 /* NULL is null. */

@@ -2,6 +2,7 @@
  * text that works on copies, and it means the same when it is written out again. */
 #include "fuzz.h"
 #include "tickerd/base/err.h"
+#include "tickerd/wire/query.h"
 #include "tickerd/wire/target.h"
 #include "tickerd/wire/topic.h"
 
@@ -226,9 +227,27 @@ static void check(struct fuzz_text text, const struct target_rules *rules)
     target_finish(&t);
 }
 
+/* The parts are in the text, and a parameter's value is never longer than the query. */
+static void check_parts(struct fuzz_text text)
+{
+    struct target_parts parts;
+    struct target_error error = {0};
+    struct buf value = BUF_INIT;
+    if (target_split(&parts, text.p, text.len, &error) != ERR_OK) {
+        check_error(&error);
+        return;
+    }
+    FUZZ_CHECK(parts.path >= text.p && parts.path_len + parts.query_len <= text.len);
+    int err = query_find(parts.query, parts.query_len, "a", &value);
+    FUZZ_CHECK(err == ERR_OK || err == ERR_UNKNOWN || err == ERR_INVALID);
+    FUZZ_CHECK(value.len <= parts.query_len && (err == ERR_OK || value.len == 0));
+    buf_finish(&value);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct target_rules rules[] = {{1, NULL}, {4, "token"}, {1024, "access_token"}};
+    check_parts((struct fuzz_text){(const char *)data, size});
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         check((struct fuzz_text){(const char *)data, size}, &rules[i]);
     return 0;
