@@ -5,7 +5,9 @@
 
 /* ---- traffic --------------------------------------------------------------------------------- */
 
-#define WINDOW_US ((uint64_t)10 * US_PER_S)
+enum { WINDOW_S = 10 };
+
+#define WINDOW_US ((uint64_t)WINDOW_S * US_PER_S)
 
 /* The present window is another one: the one before, if it came right after it. */
 static void turn_window(struct traffic *t, uint32_t window)
@@ -33,7 +35,7 @@ double traffic_rate(const struct traffic *t, uint64_t now)
         turn_window(&then, window);
     /* As if the messages of the window before had come evenly. */
     double part = (double)(WINDOW_US - now % WINDOW_US) / (double)WINDOW_US;
-    return ((double)then.now + (double)then.before * part) / (double)(WINDOW_US / US_PER_S);
+    return ((double)then.now + (double)then.before * part) / WINDOW_S;
 }
 
 /* ---- walking --------------------------------------------------------------------------------- */

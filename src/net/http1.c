@@ -536,6 +536,16 @@ void *http1_user(const struct conn *c)
     return c->user;
 }
 
+struct conn *http1_conn(struct transport *t)
+{
+    return conn_of(t);
+}
+
+struct netaddr http1_peer(const struct conn *c)
+{
+    return listener_peer(c->fd);
+}
+
 struct session *http1_stream(struct conn *c, struct transport **transport)
 {
     enter(c, CONN_STREAMING, &c->http->streaming);

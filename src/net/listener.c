@@ -313,6 +313,15 @@ static struct netaddr address_of(const union sockaddr_any *sa)
     return a;
 }
 
+struct netaddr listener_peer(int fd)
+{
+    union sockaddr_any sa = {.room = {0}};
+    socklen_t len = sizeof sa;
+    if (getpeername(fd, &sa.any, &len) != 0) /* it has gone by now */
+        return (struct netaddr){.is_unix = false};
+    return address_of(&sa);
+}
+
 /* Hand over the next connection that is queued. False, with errno: there is none. */
 static bool accept_one(struct listener *l)
 {

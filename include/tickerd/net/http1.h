@@ -110,6 +110,11 @@ void http1_hold(struct conn *c, void *holder);
 void http1_set_user(struct conn *c, void *user);
 void *http1_user(const struct conn *c);
 
+/* Of a stream: its connection, and the address at the other end, which nothing keeps: one system
+ * call. */
+struct conn *http1_conn(struct transport *t);
+struct netaddr http1_peer(const struct conn *c);
+
 /* Turn the connection into a stream. The session is zeroed memory inside the connection, for
  * session_open with this transport. If session_open fails, call http1_reply. */
 struct session *http1_stream(struct conn *c, struct transport **transport);

@@ -35,6 +35,9 @@ void listener_unlink(const struct addr *a);
  * sockets. */
 void listener_set_patience(int fd, uint64_t ms);
 
+/* Whose a connected socket is at the other end; "::" where the peer has just gone. */
+struct netaddr listener_peer(int fd);
+
 struct listener;
 
 /* Poll a listening socket on this loop; accepted(ctx, fd, peer) is given every connection
