@@ -7,6 +7,7 @@
 #include "tickerd/daemon/admin_guard.h"
 #include "tickerd/daemon/admin_metrics.h"
 #include "tickerd/daemon/orders.h"
+#include "tickerd/daemon/roster.h"
 #include "tickerd/daemon/status.h"
 #include "tickerd/daemon/ui.h"
 #include "tickerd/daemon/worker.h"
@@ -39,6 +40,8 @@ static const struct route {
     admin_handler *handler;
 } routes[] = {
     /* clang-format off */
+    {HTTP_M_GET, "/channels", roster_channels},
+    {HTTP_M_GET, "/clients", roster_clients},
     {HTTP_M_GET, "/metrics", admin_metrics},
     {HTTP_M_GET, "/readyz", answer_ready},
     {HTTP_M_GET, "/status", status_answer},

@@ -31,7 +31,8 @@ static bool has_limits(const struct config *c)
 
 bool client_wanted(const struct config *config)
 {
-    return config->log.access || has_limits(config);
+    bool shown = config->admin != NULL && config->proxy.blocks.count > 0;
+    return config->log.access || has_limits(config) || shown;
 }
 
 bool client_proxied(const struct config *config, const struct netaddr *peer)
@@ -99,6 +100,11 @@ bool client_asks(struct client *c, const struct config *config, const struct htt
     if (config->log.access)
         c->access = access_begin(request);
     return !limited || c->by_address != NULL;
+}
+
+const struct netaddr *client_address(const struct client *c)
+{
+    return &c->address;
 }
 
 void client_status(struct client *c, int status)

@@ -1,5 +1,6 @@
 #include "tickerd/daemon/held.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,8 @@
 struct held {
     struct errand errand; /* to the listener's thread, with the answer */
     struct public *public;
-    struct conn *conn; /* NULL: gone */
+    struct conn *conn;
+    _Atomic bool gone; /* the connection */
     enum http_method method;
     int status;
     struct buf body;
@@ -30,7 +32,7 @@ static bool run(struct errand *e, void *ctx)
     struct held *h = held_of(e);
     struct exchange x = {.p = h->public, .conn = h->conn, .method = h->method};
     (void)ctx;
-    if (h->conn == NULL)
+    if (atomic_load(&h->gone))
         ;
     else if (h->body.failed)
         answer_no_memory(&x, NULL);
@@ -89,5 +91,15 @@ void held_no_memory(struct held *h)
 
 void held_gone(struct held *h)
 {
-    h->conn = NULL;
+    atomic_store(&h->gone, true);
+}
+
+bool held_is_gone(const struct held *h)
+{
+    return atomic_load(&h->gone);
+}
+
+void held_drop(struct held *h)
+{
+    destroy(h);
 }

@@ -85,8 +85,9 @@ static void leave(struct client *c)
 static void test_wanted(void **state)
 {
     (void)state;
-    static const char *const keys[][2] = {{NULL},
-                                          {"proxy.trusted=[\"unix\"]", NULL},
+    static const char *const keys[][3] = {{NULL},
+                                          {"proxy.trusted=[\"unix\"]", "admin=null", NULL},
+                                          {"proxy.trusted=[\"unix\"]", NULL}, /* it is shown */
                                           {"log.access=true", NULL},
                                           {"limits.clients_per_ip=1", NULL},
                                           {"limits.clients_per_subject=1", NULL},
@@ -97,7 +98,7 @@ static void test_wanted(void **state)
         config_destroy(c);
     }
     uint64_t wait;
-    struct config *c = build_ok(NULL, NULL, keys[5]);
+    struct config *c = build_ok(NULL, NULL, keys[6]);
     assert_true(client_asks(NULL, c, NULL));
     assert_int_equal(client_enter(NULL, c, true, now, &wait), CLIENT_WELCOME);
     client_status(NULL, 200);

@@ -33,6 +33,9 @@ bool client_asks(struct client *c, const struct config *config, const struct htt
 void client_status(struct client *c, int status);
 void client_subject(struct client *c, const char *sub, size_t len);
 
+/* The address that counts. */
+const struct netaddr *client_address(const struct client *c);
+
 enum client_verdict {
     CLIENT_WELCOME,
     CLIENT_TOO_MANY_OF_ADDRESS, /* limits.clients_per_ip */

@@ -17,6 +17,12 @@ void held_answer(struct held *h, int status, struct buf *json);
 void held_error(struct held *h, int status, const char *code, const char *message);
 void held_no_memory(struct held *h);
 
+/* From any thread: whether nobody waits for the answer any more. One must be given all the same. */
+bool held_is_gone(const struct held *h);
+
+/* Instead of an answer, where the listener has closed: an errand there was cancelled. */
+void held_drop(struct held *h);
+
 /* On the listener's thread: the connection is gone. */
 void held_gone(struct held *h);
 
