@@ -41,7 +41,8 @@ static void an_even_rate_is_found(void **state)
     assert_about(rate_at(&t, 1055), 50, 1); /* half of the ten seconds were silent */
     assert_about(rate_at(&t, 1060), 0, 0.001);
     assert_about(rate_at(&t, 5000), 0, 0.001);
-    for (double at = 1020.5; at < 1050; at += 0.7) {
+    for (int tenths = 10205; tenths < 10500; tenths += 7) {
+        double at = tenths / 10.0;
         struct traffic again = {0};
         for (uint64_t i = 0; (double)i / 100 < at - 1000; i++)
             traffic_count(&again, 1000 * SECOND + i * SECOND / 100, 3);
