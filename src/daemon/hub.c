@@ -55,6 +55,7 @@ static uint32_t random_tag(void)
 
 static void begin_turn(struct hub *h)
 {
+    turns_mark(&h->turns);
     enum clock_news news =
         hubclock_turn(&h->registry.clock, clock_mono_us(), clock_wall_us(), h->next_tag);
     if (news == CLOCK_SAME)
@@ -388,6 +389,7 @@ struct hub *hub_create(uv_loop_t *loop, const struct config *config, const struc
     h->registry.post = post;
     h->registry.ctx = h;
     atomic_init(&h->clock, hubclock_now(&h->registry.clock));
+    h->desk.turns = &h->turns;
     turns_start(&h->turns, loop, &h->metrics.turns);
     (void)uv_timer_init(loop, &h->tick);
     h->tick.data = h;

@@ -11,6 +11,7 @@
 #include "tickerd/daemon/gate.h"
 #include "tickerd/daemon/held.h"
 #include "tickerd/daemon/origin.h"
+#include "tickerd/net/turns.h"
 
 /* ---- resources ------------------------------------------------------------------------------- */
 
@@ -311,6 +312,7 @@ static bool find_place(struct public *p)
 void public_accept(void *ctx, int fd, const struct netaddr *peer)
 {
     struct public *p = ctx;
+    turns_mark(p->http.turns);
     /* Closing at once is a network error to an EventSource, which then tries again. */
     if (!find_place(p)) {
         metrics_refuse(p->metrics, REFUSAL_NO_ROOM);

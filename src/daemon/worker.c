@@ -147,6 +147,7 @@ static bool take_notes(struct worker *w)
 static void on_inbox(void *ctx)
 {
     struct worker *w = ctx;
+    turns_mark(&w->turns);
     if (!w->stopping)
         (void)take_notes(w);
 }
@@ -243,6 +244,7 @@ static void take_settings(struct worker *w)
 static void on_order(uv_async_t *async)
 {
     struct worker *w = async->data;
+    turns_mark(&w->turns);
     take_settings(w);
     int order = atomic_load(&w->order);
     if (order == ORDER_STOP) {
@@ -303,6 +305,7 @@ static int start_all(struct worker *w)
     if (err == ERR_OK)
         err = public_init(&w->public, &w->loop, &w->fanout, o->capacity, &w->metrics, w->settings,
                           o->admin);
+    w->desk.turns = w->public.http.turns = &w->turns;
     return err == ERR_OK ? start_listeners(w) : err;
 }
 

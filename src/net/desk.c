@@ -4,6 +4,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/net/turns.h"
 
 static struct errand *take(struct desk *d)
 {
@@ -39,6 +40,7 @@ static void on_async(uv_async_t *async)
 {
     struct desk *d = async->data;
     struct errand *e = take(d);
+    turns_mark(d->turns);
     if (e == NULL)
         return;
     if (!e->run(e, d->ctx)) {

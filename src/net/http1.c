@@ -9,6 +9,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/net/listener.h"
+#include "tickerd/net/turns.h"
 #include "tickerd/wire/proxyhdr.h"
 
 enum {
@@ -356,6 +357,7 @@ static void drain_input(struct conn *c)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct conn *c = poll->data;
+    turns_mark(c->http->turns);
     switch ((enum conn_state)c->state) {
     case CONN_READING:
         (void)read_request(c);

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+struct turns;
+
 struct errand {
     struct errand *next; /* the desk's */
     /* Do a piece, of a millisecond at most. True: done, the desk lets go of it (it may have been
@@ -29,6 +31,7 @@ struct desk {
     struct errand *first, *last;
     bool closed;
     void *ctx;
+    struct turns *turns; /* borrowed, of the same loop; NULL, as after desk_init: nobody asks */
 };
 
 /* On this loop; `ctx` is for errand.run. ERR_SYSTEM: nothing to finish, has been logged. */

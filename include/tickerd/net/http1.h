@@ -16,6 +16,7 @@
 #include "tickerd/wire/netblock.h"
 
 struct conn; /* one connection */
+struct turns;
 
 /* What became of a connection. */
 struct http1_end {
@@ -58,7 +59,8 @@ struct http1 {
     struct link reading, held, answering, lingering; /* connections by time */
     struct link streaming;
     size_t count;
-    char *input; /* one read's bytes */
+    struct turns *turns; /* borrowed; NULL: nobody asks */
+    char *input;         /* one read's bytes */
 };
 
 /* ERR_NOMEM: nothing to finish. */
