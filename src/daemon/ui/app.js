@@ -57,7 +57,7 @@ const CHARTS = [
   },
   {
     id: 'chart-latency',
-    title: 'Delivery latency',
+    title: 'Latency',
     series: [
       { key: 'p50', label: 'Median' },
       { key: 'p99', label: '99 %' },
@@ -319,6 +319,26 @@ function showHealth(status) {
 
 // ---- Operate
 
+const keysOf = ({ keys_added: added = 0, keys_removed: removed = 0 }) =>
+  added + removed ? `Keys that tokens are verified with: ${count(added)} added, ${count(removed)} removed` : '';
+
+/** What a reload did, in paragraphs. */
+function reloadLines(last) {
+  const { at, ok, changed = [], needs_restart: later = [], errors = [] } = last;
+  const names = (list) => list.flatMap((name, i) => [i ? ', ' : '', h('code', {}, name)]);
+  const keys = keysOf(last);
+  const head = h('p', {}, h('b', {}, ok ? 'Reloaded' : 'Refused'), ` ${moment(at)}`);
+  if (!ok) head.append('; the configuration before it stays in force');
+  return [
+    head,
+    changed.length ? h('p', {}, 'Changed: ', ...names(changed)) : null,
+    keys ? h('p', {}, keys) : null,
+    later.length ? h('p', { class: 'warn' }, 'In force only after a restart: ', ...names(later)) : null,
+    errors.length ? h('ul', { class: 'errors' }, ...errors.map((line) => h('li', {}, line))) : null,
+    ok && !changed.length && !later.length && !keys ? h('p', {}, 'Nothing was different.') : null,
+  ].filter(Boolean);
+}
+
 function showReload(last) {
   const box = $('reload-last');
   const key = JSON.stringify(last ?? null);
@@ -326,22 +346,7 @@ function showReload(last) {
   if (!last || box.dataset.key === key) return;
   box.dataset.key = key;
   box.classList.toggle('bad', !last.ok);
-  const names = (list) => list.flatMap((name, i) => [i ? ', ' : '', h('code', {}, name)]);
-  const rows = [
-    h(
-      'p',
-      {},
-      h('b', {}, last.ok ? 'Reloaded' : 'Refused'),
-      ` ${moment(last.at)}`,
-      last.ok ? '' : '; the configuration before it stays in force',
-    ),
-  ];
-  if (last.ok && !last.changed.length && !last.needs_restart.length) rows.push(h('p', {}, 'Nothing was different.'));
-  if (last.changed.length) rows.push(h('p', {}, 'Changed: ', ...names(last.changed)));
-  if (last.needs_restart.length)
-    rows.push(h('p', { class: 'warn' }, 'In force only after a restart: ', ...names(last.needs_restart)));
-  if (last.errors.length) rows.push(h('ul', { class: 'errors' }, ...last.errors.map((line) => h('li', {}, line))));
-  box.replaceChildren(...rows);
+  box.replaceChildren(...reloadLines(last));
 }
 
 function showOperate(status) {
@@ -358,9 +363,10 @@ function showOperate(status) {
   showReload(config.last_reload);
 }
 
-function reloaded({ changed, needs_restart: later }) {
-  if (!changed.length && !later.length) return 'Read again; nothing was different.';
-  return `Done: ${plural(changed.length, 'key')} changed${later.length ? `, ${count(later.length)} only after a restart` : ''}.`;
+function reloaded(answer) {
+  const { changed, needs_restart: later } = answer;
+  if (!changed.length && !later.length) return keysOf(answer) ? 'Done.' : 'Read again; nothing was different.';
+  return `Done: ${plural(changed.length, 'setting')} changed${later.length ? `, ${count(later.length)} only after a restart` : ''}.`;
 }
 
 $('reload').addEventListener('click', async () => {

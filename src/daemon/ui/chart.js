@@ -335,7 +335,7 @@ export class Chart {
     this.#holes.replaceChildren(...nodes);
     const away = shown
       .filter(({ up }) => !up)
-      .map(({ t }) => `M${this.#x(t - 500).toFixed(1)} ${ground + 1.5}H${this.#x(t + 500).toFixed(1)}`);
+      .map(({ t }) => `M${this.#x(t - 650).toFixed(1)} ${ground + 1.5}H${this.#x(t + 650).toFixed(1)}`);
     this.#down.setAttribute('d', away.join(''));
   }
 

@@ -34,9 +34,13 @@ const cell = (name, props = {}) => h('td', { 'data-cell': name, ...props });
 const set = (row, name, text) => put(row.querySelector(`[data-cell=${name}]`), text);
 
 /** Watches whether an element can be seen, so that nothing is asked for that nobody looks at. */
-function watch(element) {
+function watch(element, appeared) {
   const state = { seen: false };
-  new IntersectionObserver(([entry]) => (state.seen = entry.isIntersecting), { rootMargin: '200px' }).observe(element);
+  const look = ([entry]) => {
+    state.seen = entry.isIntersecting;
+    if (state.seen) appeared();
+  };
+  new IntersectionObserver(look, { rootMargin: '200px' }).observe(element);
   return state;
 }
 
@@ -75,7 +79,7 @@ export class Channels {
   #limit = 100;
   #open;
   #now = 0;
-  #view = watch($('channels'));
+  #view = watch($('channels'), () => this.refresh());
 
   /** `open(kind, name)` opens a live tail. */
   constructor(open) {
@@ -212,7 +216,7 @@ export class Clients {
   #asker = new Asker();
   #after = [null]; // the cursors of the pages up to this one
   #next = null;
-  #view = watch($('clients'));
+  #view = watch($('clients'), () => this.refresh());
   skew = 0;
 
   constructor() {

@@ -62,7 +62,7 @@ export class Tail {
     this.#lost = false;
     $('tail-kind').value = kind;
     $('tail-name').value = name;
-    for (const id of ['tail-close', 'tail-tools']) $(id).hidden = false;
+    $('tail-tools').hidden = false;
     $('tail').scrollIntoView({ block: 'nearest' });
     this.#state('connecting …');
     put($('tail-empty'), 'Nothing yet. Whatever is published from now on appears here.');
@@ -246,7 +246,7 @@ export class Tail {
     $('tail').dataset.state = '';
     put($('tail-state'), 'A real EventSource, as a browser has it.');
     put($('tail-empty'), 'Choose a channel, or name one above.');
-    for (const id of ['tail-close', 'tail-tools']) $(id).hidden = true;
+    $('tail-tools').hidden = true;
     $('tail-name').focus();
   }
 }
