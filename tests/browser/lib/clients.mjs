@@ -20,7 +20,7 @@ import { recordEventSource } from './recorder.mjs';
 import { Stream } from './stream.mjs';
 import { Web } from './web.mjs';
 
-const CHROMIUM = {
+export const CHROMIUM = {
   executablePath: '/usr/bin/chromium',
   args: [
     '--headless',

@@ -45,13 +45,17 @@ function get(port, target) {
 export class Daemon {
   log = '';
   port = 0;
+  admin = null; // the admin listener's address, where the settings have one
   #redis;
   #settings;
+  #config;
   #child;
 
-  static async launch(redis, settings = {}) {
+  /** `config` names a configuration file, which the settings overrule. */
+  static async launch(redis, settings = {}, { config = null } = {}) {
     const daemon = new Daemon();
     daemon.#redis = redis;
+    daemon.#config = config ? ['--config', config] : [];
     daemon.#settings = { ...SETTINGS, ...adminSettings(), ...settings, ...EXTRA };
     await daemon.start();
     return daemon;
@@ -61,7 +65,7 @@ export class Daemon {
   async start() {
     const settings = Object.entries(this.#settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
     const addresses = ['--listen', `127.0.0.1:${this.port}`, '--redis', `redis://127.0.0.1:${this.#redis.port}`];
-    const child = start(PROGRAM, [...addresses, ...settings]);
+    const child = start(PROGRAM, [...this.#config, ...addresses, ...settings]);
     const from = this.log.length;
     child.stderr.setEncoding('utf8').on('data', (text) => (this.log += text));
     let ended = false;
@@ -69,9 +73,10 @@ export class Daemon {
     this.#child = child;
     await until(async () => {
       if (ended) throw new Error(`tickerd ended at once:\n${this.log.slice(from)}`);
-      const line = /listening on 127\.0\.0\.1:(\d+)/.exec(this.log.slice(from));
+      const line = /(?<!admin )listening on 127\.0\.0\.1:(\d+)/.exec(this.log.slice(from));
       if (!line) return false;
       this.port = Number(line[1]);
+      this.admin = /admin listening on (\S+)/.exec(this.log.slice(from))?.[1] ?? null;
       return (await get(this.port, '/readyz')) === 200;
     }, () => `tickerd to be ready:\n${this.log.slice(from)}`);
   }
