@@ -132,6 +132,15 @@ static const struct cure_row cures[CURES] = {
                    "# no limit on concurrent streams in front of the handle of /events",
                    "MaxRequestWorkers 1024  # a stream is a thread; with HTTP/2: H2MaxWorkers "
                    "256"}},
+    [CURE_WAITING] =
+        {.meaning = "A page with many streams and nothing else gets some of them late.",
+         .tickerd = "One stream can have many channels: /events?channel=a&channel=b.",
+         .lines = {"http2_max_concurrent_streams 128;  # as it is by itself",
+                   "tune.h2.max-concurrent-streams 100  # global; as it is by itself",
+                   "# Caddy allows 250 by itself",
+                   "H2MaxWorkers 256\n"
+                   "# Apache begins a connection with six requests at a time, and allows more as\n"
+                   "# requests end: let the page load its files from here, too"}},
 };
 
 const struct cure_row *cure_row(enum cure cure)

@@ -236,7 +236,11 @@ static void published_events(void **state)
     struct sights s;
     sound(&s);
     publish(&s, 160);
-    expect(&s, CHECK_BUFFERING, VERDICT_WARN, CURE_BUFFERING, "within 160 ms");
+    expect(&s, CHECK_BUFFERING, VERDICT_WARN, CURE_BUFFERING, "within 160 ms, most above");
+    publish(&s, 4);
+    s.plain.probe_at[0] += MS(500); /* one that was late is no rule */
+    s.plain.probe_at[1] += MS(300);
+    expect(&s, CHECK_BUFFERING, VERDICT_OK, CURE_NONE, "within 504 ms");
     publish(&s, 1100);
     expect(&s, CHECK_BUFFERING, VERDICT_FAULT, CURE_BUFFERING, "an event took 1.1 s");
     publish(&s, 4);
@@ -276,6 +280,10 @@ static void time_outs(void **state)
     end(&s.plain, 20, 2020);
     end(&s.browser, 20, 2020);
     expect(&s, CHECK_IDLE, VERDICT_FAULT, CURE_IDLE, "cut after a silence of 2.0 s");
+    for (size_t i = 0; i < SEEN_CROWD; i++)
+        end(&s.crowd[i], 20, 1020);
+    expect(&s, CHECK_IDLE, VERDICT_FAULT, CURE_IDLE, "cut after a silence of 2.0 s");
+    sound(&s);
     end(&s.plain, 20, 25);
     end(&s.browser, 20, 25);
     expect(&s, CHECK_IDLE, VERDICT_WARN, CURE_CROWD, "sends clients away for now");
@@ -377,10 +385,18 @@ static void crowds(void **state)
            "11 of 12 streams at once are open; others "
            "got 429");
     sound(&s);
-    s.crowd[0].end_at = MS(BEGAN_MS + 40);
+    end(&s.crowd[0], 30, 40);
     expect(&s, CHECK_CROWD, VERDICT_FAULT, CURE_CROWD, "1 ended soon after");
     hold_back(&s.crowd[1], true);
     expect(&s, CHECK_CROWD, VERDICT_FAULT, CURE_CROWD, "10 of 12");
+    sound(&s);
+    for (size_t i = 5; i < SEEN_CROWD; i++)
+        hold_back(&s.crowd[i], true);
+    expect(&s, CHECK_CROWD, VERDICT_WARN, CURE_WAITING,
+           "5 of 12 streams at once are open; the "
+           "others wait");
+    s.browser.version = 11;
+    expect(&s, CHECK_CROWD, VERDICT_FAULT, CURE_CROWD, "5 of 12");
 }
 
 /* Every verdict that is no good names what it means, and every cure has lines for all or none. */

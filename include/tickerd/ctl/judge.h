@@ -46,6 +46,7 @@ enum cure {
     CURE_CORS_TWICE,
     CURE_HTTP2,
     CURE_CROWD,
+    CURE_WAITING,
     CURES
 };
 
