@@ -156,7 +156,7 @@ integration() {
 # The release build: some instances live by a clock of their own, which a sanitizer does not allow.
 proxy() {
     step 'build release' make -s -j"$jobs" CC=gcc
-    pytest_part 'behind HAProxy and nginx' tests/proxy build/tickerd '' 2
+    pytest_part 'behind reverse proxies' tests/proxy build/tickerd '' 2
 }
 
 # First the judge itself, on made-up histories and on planted bugs; then it judges the daemon.

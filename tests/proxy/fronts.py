@@ -118,7 +118,7 @@ class Nginx(Front):
     def replaced(self):
         own = "".join(f"    {kind}_temp_path {self.dir}/{kind};\n" for kind in
                       ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        return {**super().replaced(), "http {\n": "http {\n" + own,
+        return {**super().replaced(), "http {\n": "http {\n    access_log off;\n" + own,
                 "listen [::]:443 ssl http2;": "", "listen 443 ": f"listen 127.0.0.1:{self.port} "}
 
     def argv(self, config):
@@ -167,7 +167,7 @@ class Apache(Front):
     # What the a2enmod line in the file enables, with what Debian's packages enable anyway.
     modules = ("mpm_event", "authz_core", "alias", "env", "filter", "setenvif", "ssl", "http2",
                "proxy", "proxy_http", "headers", "asis", "include", "slotmem_shm",
-               "proxy_balancer", "lbmethod_byrequests")
+               "proxy_balancer", "lbmethod_byrequests", "deflate")
 
     def replaced(self):
         return {**super().replaced(), "Listen 443\n": f"Listen 127.0.0.1:{self.port} https\n",
