@@ -24,7 +24,7 @@ struct settings *settings_create(struct config *config, struct buf *errors);
 /* The same for the admin listener, with one reference: nobody needs a token there, no address has
  * limits, no page of another origin may read anything, nothing is in front of it, and requests are
  * not in the access log. NULL: out of memory. */
-struct settings *settings_for_admin(struct settings *s);
+struct settings *settings_for_admin(struct settings *base);
 
 struct settings *settings_ref(struct settings *s);
 /* NULL is allowed. */
