@@ -38,7 +38,8 @@ static const struct cure_row cures[CURES] = {
                    "conf/proxy/haproxy.cfg",
                    "handle_errors {  # for 502, 503 and 504, if Accept names text/event-stream\n"
                    "    header Content-Type text/event-stream\n"
-                   "    respond \"retry: 3500\n\n\" 200\n}",
+                   "    respond \"retry: 3500\n\n\" 200\n"
+                   "}  # whole, with CORS for pages of other sites: conf/proxy/Caddyfile",
                    "ErrorDocument 502 /tickerd-later  # 503 and 504, too; with "
                    "apache-later.asis behind it"}},
     [CURE_REFUSED] = {.meaning = "An EventSource gives up for good on a refusal.",
@@ -52,12 +53,12 @@ static const struct cure_row cures[CURES] = {
                    "@tickerd path /events /events/* /healthz\n"
                    "handle @tickerd {\n    reverse_proxy 127.0.0.1:8090\n}",
                    "ProxyPass /events http://127.0.0.1:8090/events nocanon disablereuse=on "
-                   "timeout=120"}},
+                   "retry=0 connectiontimeout=2 timeout=120"}},
     [CURE_BUFFERING] =
         {.meaning = "Users see events late and in bursts, or not at all.",
          .lines = {"proxy_buffering off;  # in location /events\n"
                    "# and no proxy_ignore_headers X-Accel-Buffering",
-                   "option http-no-delay  # and no `option http-buffer-response`",
+                   "option http-no-delay  # and no `http-response wait-for-body`",
                    "reverse_proxy 127.0.0.1:8090  # flushes event streams by itself; nothing "
                    "may encode or buffer (no response_buffers)",
                    "# no SetOutputFilter that collects (BUFFER, DEFLATE, SUBSTITUTE) in <Location "
@@ -70,17 +71,17 @@ static const struct cure_row cures[CURES] = {
                    "text/event-stream",
                    "# no `encode` in the handle of /events",
                    "SetEnv no-gzip 1    # in <Location /events>\nSetEnv no-brotli 1"}},
-    [CURE_IDLE] = {.meaning =
-                       "A quiet stream is cut and opened again and again; users see \"error\" each "
-                       "time, and the proxy has the load.",
-                   .tickerd = "Or let stream.heartbeat be shorter than the proxy's time-out.",
-                   .lines = {"proxy_read_timeout 2m;  # in location /events",
-                             "timeout server 2m\ntimeout client 2m",
-                             "transport http {\n    read_timeout 2m\n}\n"
-                             "# and no write_timeout or idle time-out below 2m in `servers`",
-                             "Timeout 120\n"
-                             "ProxyPass /events http://127.0.0.1:8090/events nocanon timeout=120 "
-                             "disablereuse=on"}},
+    [CURE_IDLE] =
+        {.meaning = "A quiet stream is cut and opened again and again; users see \"error\" each "
+                    "time, and the proxy has the load.",
+         .tickerd = "Or let stream.heartbeat be shorter than the proxy's time-out.",
+         .lines = {"proxy_read_timeout 2m;  # in location /events",
+                   "timeout server 2m\ntimeout client 2m",
+                   "transport http {\n    read_timeout 2m\n}\n"
+                   "# and no write_timeout or idle time-out below 2m in `servers`",
+                   "Timeout 120\n"
+                   "ProxyPass /events http://127.0.0.1:8090/events nocanon disablereuse=on "
+                   "retry=0 connectiontimeout=2 timeout=120"}},
     [CURE_RESUME] =
         {.meaning = "After each break users miss what came meanwhile, and are not told.",
          .lines = {"# no proxy_set_header Last-Event-ID \"\", no proxy_pass_request_headers off",
@@ -128,7 +129,9 @@ static const struct cure_row cures[CURES] = {
                     "the latter needs proxy.trusted, or all clients count as one.",
          .lines = {"# limit_conn in location /events: allow more, or leave it to tickerd\n"
                    "worker_connections 32768;  # and worker_rlimit_nofile 65536;",
-                   "maxconn 30000  # global, frontend and server; no deny by sc_conn_cur",
+                   "# maxconn (global, frontend, server) and LimitNOFILE= of the service: allow "
+                   "more; no\n"
+                   "# deny by sc_conn_cur",
                    "# no limit on concurrent streams in front of the handle of /events",
                    "MaxRequestWorkers 1024  # a stream is a thread; with HTTP/2: H2MaxWorkers "
                    "256"}},
