@@ -1,4 +1,4 @@
-"""Thousands of clients in one process, over epoll: a program of test_load.py.
+"""Thousands of clients in one process, over epoll: the program behind harness.Crowd.
 
 Prints `ready` when every client has had its tickerd:open, and at the end a line of JSON: how many
 clients got as many blocks as they should, and the distinct (length, CRC-32) of what followed the

@@ -1,16 +1,11 @@
 """Many clients, many messages, many connects."""
 
-import json
 import re
 import resource
-import subprocess
-import sys
-import zlib
-from pathlib import Path
 
 import pytest
-from harness import SANITIZER, check_increasing, fd_count, numbers, poll_until, rss_kib, scaled, \
-    settle
+from harness import (SANITIZER, Crowd, check_increasing, fd_count, numbers, poll_until, rss_kib,
+                     scaled, settle)
 
 _NUMBER = re.compile(rb"^data: (\d+)$", re.M)
 _BLOCK = re.compile(rb"(?:data: \d+\nid: [0-9a-f]{13}-[0-9a-f]{8}-[0-9a-f]{8}\n\n|:\n)*")
@@ -61,32 +56,14 @@ def test_replay_meets_live(launch, flood):
             stream.close()
 
 
-def swarm(address, clients, count, target="/events/news", timeout=60):
-    """Runs the swarm program; it says `ready` once all clients have their tickerd:open."""
-    job = {"address": address, "clients": clients, "count": count, "target": target,
-           "timeout": scaled(timeout)}
-    program = Path(__file__).with_name("swarm.py")
-    return subprocess.Popen([sys.executable, str(program), json.dumps(job)],
-                            stdout=subprocess.PIPE, text=True)
-
-
-def run_swarm(tickerd, redis, clients, count, batch):
-    process = swarm(tickerd.address, clients, count)
-    try:
-        assert process.stdout.readline() == "ready\n", "the swarm did not get up"
-        with tickerd.stream("/events/news") as witness:
-            for start in range(1, count + 1, batch):
-                redis.publish_all("news", numbers(start, min(start + batch - 1, count)))
-                witness.wait_messages(min(start + batch - 1, count), timeout=30)
-            report = json.loads(process.stdout.readline())
-            assert witness.data == numbers(1, count)
-            body = b"".join(m.raw for m in witness.messages)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    assert report["complete"] == clients, report
-    assert report["digests"] == [[len(body), zlib.crc32(body)]], report
+def run_crowd(tickerd, redis, clients, count, batch):
+    with Crowd(tickerd.address, clients, count) as crowd, \
+            tickerd.stream("/events/news") as witness:
+        for start in range(1, count + 1, batch):
+            redis.publish_all("news", numbers(start, min(start + batch - 1, count)))
+            witness.wait_messages(min(start + batch - 1, count), timeout=30)
+        assert witness.data == numbers(1, count)
+        crowd.check(witness)
 
 
 @pytest.mark.release
@@ -96,12 +73,12 @@ def test_five_thousand_clients_get_a_thousand_messages(launch, redis):
     if limit < 6000:
         pytest.skip(f"only {limit} open files are allowed here")
     tickerd = launch(nofile=min(limit, 20_000), log_level="info")
-    run_swarm(tickerd, redis, 5000, 1000, 100)
+    run_crowd(tickerd, redis, 5000, 1000, 100)
 
 
 @pytest.mark.both
 def test_three_hundred_clients_get_a_thousand_messages(launch, redis):
-    run_swarm(launch(log_level="info"), redis, 300, 1000, 100)
+    run_crowd(launch(log_level="info"), redis, 300, 1000, 100)
 
 
 @pytest.mark.both

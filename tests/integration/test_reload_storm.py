@@ -1,16 +1,11 @@
 """Chaos for operators: a thousand reloads, good ones and thirty kinds of bad ones in turn, under two
 thousand streams and steady messages."""
 
-import json
 import re
 import resource
-import subprocess
-import sys
-import zlib
-from pathlib import Path
 
 import pytest
-from harness import SANITIZER, numbers, rss_kib, scaled
+from harness import SANITIZER, Crowd, Daemon, numbers, rss_kib
 
 STREAMS = 2000
 RELOADS = 1000
@@ -69,13 +64,6 @@ def good(n):
                          *({"match": f"r{i}.*"} for i in range(n % 40))]}
 
 
-def swarm(address, clients, count):
-    job = {"address": address, "clients": clients, "count": count, "target": "/events/news",
-           "timeout": scaled(240)}
-    return subprocess.Popen([sys.executable, str(Path(__file__).with_name("swarm.py")),
-                             json.dumps(job)], stdout=subprocess.PIPE, text=True)
-
-
 def check_refused(log, named, cure):
     """The refusal names the key and the cure, and says that nothing has changed."""
     assert "the configuration in force stays as it is" in log, log
@@ -92,7 +80,6 @@ def test_a_bad_file_is_refused_with_its_cure(config, named, cure, kept):
 @pytest.fixture(scope="module")
 def kept(shared_server):
     """One daemon for all the bad files: it has to survive them anyway."""
-    from harness import Daemon  # pylint: disable=import-outside-toplevel
     daemon = Daemon(shared_server.url, config={})
     yield daemon
     daemon.finish()
@@ -105,30 +92,20 @@ def test_a_thousand_reloads_under_two_thousand_streams(launch, redis):
         pytest.skip("too few open files are allowed here")
     streams, reloads = (STREAMS, RELOADS) if SANITIZER is None else (STREAMS // 4, RELOADS // 8)
     tickerd = launch(config=good(0), workers=2, log_level="info", nofile=6000)
-    crowd = swarm(tickerd.address, streams, reloads)
     sizes = []
-    try:
-        assert crowd.stdout.readline() == "ready\n", "the streams did not get up"
-        with tickerd.stream("/events/news") as witness:
-            for n in range(1, reloads + 1):
-                redis.publish("news", str(n))
-                if n % 3 == 0:
-                    config, named, cure = BAD[n // 3 % len(BAD)]
-                    check_refused(tickerd.reload(config), named, cure)
-                else:
-                    assert re.search(r"reloaded: \d+ keys? changed", tickerd.reload(good(n)))
-                if n % (reloads // 10) == 0:
-                    witness.wait_messages(n, timeout=30)
-                    sizes.append(rss_kib(tickerd.pid))
-            report = json.loads(crowd.stdout.readline())
-            assert witness.data == numbers(1, reloads)
-            body = b"".join(m.raw for m in witness.messages)
-    finally:
-        crowd.kill()
-        crowd.wait()
-        crowd.stdout.close()
-    assert report["complete"] == streams, report
-    # Each of them got every byte that the witness got, and nothing was told to have been lost.
-    assert report["digests"] == [[len(body), zlib.crc32(body)]], report
+    with Crowd(tickerd.address, streams, reloads, timeout=240) as crowd, \
+            tickerd.stream("/events/news") as witness:
+        for n in range(1, reloads + 1):
+            redis.publish("news", str(n))
+            if n % 3 == 0:
+                config, named, cure = BAD[n // 3 % len(BAD)]
+                check_refused(tickerd.reload(config), named, cure)
+            else:
+                assert re.search(r"reloaded: \d+ keys? changed", tickerd.reload(good(n)))
+            if n % (reloads // 10) == 0:
+                witness.wait_messages(n, timeout=30)
+                sizes.append(rss_kib(tickerd.pid))
+        assert witness.data == numbers(1, reloads)
+        crowd.check(witness)  # nobody was cut, or told that something had been lost
     if SANITIZER is None:
         assert sizes[-1] - sizes[1] < 2 * 1024, f"KiB, each tenth of the reloads: {sizes}"

@@ -16,6 +16,7 @@ from .checks import (
 )
 from .cluster import Cluster
 from .client import Response, Stream, request
+from .crowd import Crowd
 from .daemon import Daemon
 from .env import BINARY, ROOT, SANITIZER, scaled
 from .flood import Flood
@@ -26,7 +27,7 @@ from .sse import Event, SseParser
 from .wallclock import WallClock
 
 __all__ = [
-    "BINARY", "Cluster", "Daemon", "EVENT_ID", "Event", "Flood", "ROOT", "Redis", "RedisError",
+    "BINARY", "Cluster", "Crowd", "Daemon", "EVENT_ID", "Event", "Flood", "ROOT", "Redis", "RedisError",
     "RedisServer", "Response", "SANITIZER", "Sentinels", "SseParser", "Stream", "WallClock",
     "broker_seq", "check_gap",
     "check_increasing", "cpu_seconds", "error_body", "fd_count", "numbers", "poll_until",
