@@ -105,6 +105,7 @@ def test_a_thousand_reloads_under_two_thousand_streams(launch, redis):
             if n % (reloads // 10) == 0:
                 witness.wait_messages(n, timeout=30)
                 sizes.append(rss_kib(tickerd.pid))
+        witness.wait_messages(reloads, timeout=30)
         assert witness.data == numbers(1, reloads)
         crowd.check(witness)  # nobody was cut, or told that something had been lost
     if SANITIZER is None:
