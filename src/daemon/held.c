@@ -8,7 +8,8 @@
 
 struct held {
     struct errand errand; /* to the listener's thread, with the answer */
-    struct public *public;
+    struct admin *admin;
+    struct public *public; /* that thread's, and gone with it: not for others */
     struct conn *conn;
     _Atomic bool gone; /* the connection */
     enum http_method method;
@@ -56,6 +57,7 @@ struct held *held_create(struct exchange *x)
         return NULL;
     }
     h->errand = (struct errand){.run = run, .cancel = cancel};
+    h->admin = x->p->admin;
     h->public = x->p;
     h->conn = x->conn;
     h->method = x->method;
@@ -65,7 +67,7 @@ struct held *held_create(struct exchange *x)
 
 static void post(struct held *h)
 {
-    admin_post(h->public->admin, &h->errand);
+    admin_post(h->admin, &h->errand);
 }
 
 void held_answer(struct held *h, int status, struct buf *json)

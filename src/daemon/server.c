@@ -419,7 +419,6 @@ int server_run(struct settings *settings, const struct redis_tls *tls,
     int status = run_loop(&s);
     if (status == EXIT_SUCCESS)
         sum_up(&s);
-    admin_close(&s.admin);
     worker_destroy(s.admin_worker); /* before those that it looks at */
     for (uint32_t w = 0; w < s.worker_count; w++)
         worker_destroy(s.workers[w]);

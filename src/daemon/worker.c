@@ -10,6 +10,7 @@
 #include "tickerd/base/clock.h"
 #include "tickerd/base/err.h"
 #include "tickerd/base/log.h"
+#include "tickerd/daemon/admin.h"
 #include "tickerd/net/listener.h"
 #include "tickerd/net/turns.h"
 
@@ -174,6 +175,8 @@ static void stop_loop(struct worker *w)
     if (w->options.admin != NULL)
         fanout_dismiss(&w->fanout, clock_mono_us());
     public_close(&w->public);
+    if (w->options.admin != NULL)
+        admin_close(w->options.admin);
     desk_close(&w->desk);
     inbox_close(&w->inbox);
     uv_close((uv_handle_t *)&w->orders, NULL);

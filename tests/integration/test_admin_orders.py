@@ -214,6 +214,32 @@ def test_term_during_orders(launch):
         sock.close()
 
 
+def test_the_end_while_workers_are_given_orders(launch):
+    """What has not reached a worker by then is answered, or dropped, after the listener is gone."""
+    tickerd = launch(workers=6, sets={**ADMIN, "drain.timeout": "0s"})
+    over = threading.Event()
+    raw = build("/disconnect?channel=x", method="POST", host="localhost")
+
+    def give_orders():
+        while not over.is_set():
+            try:
+                request(tickerd.admin, raw, timeout=10)
+            except (OSError, AssertionError):
+                pass  # it is gone, or going
+
+    threads = [threading.Thread(target=give_orders) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    tickerd.wait_log("control: disconnect")
+    tickerd.signal(signal.SIGTERM)
+    tickerd.signal(signal.SIGTERM)
+    status = tickerd.wait()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert status == 0
+
+
 # Disconnect.
 
 @pytest.mark.both

@@ -49,8 +49,8 @@ void admin_finish(struct admin *a);
 /* From any thread: an errand to this listener's thread. */
 void admin_post(struct admin *a, struct errand *e);
 
-/* Before the worker is destroyed: errands are cancelled from now on, on the thread that posts them,
- * since hub and workers may have some left that end after it. */
+/* On this listener's thread, once every connection is closed: errands are cancelled from now on, on
+ * the thread that posts them, since hub and workers may have some left that end after it. */
 void admin_close(struct admin *a);
 
 /* Answer a request to the admin listener, unless it is one that the public listener answers the
