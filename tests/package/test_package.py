@@ -199,6 +199,12 @@ def test_an_upgrade_keeps_what_was_edited(package, tmp_path):
     run("tickerd", "--check-config", "--config", CONFIG)
 
 
+def test_removing_stops_the_socket_and_then_the_service(package):
+    """The other way round, or with the service alone, the socket would start it again."""
+    prerm = run("dpkg-deb", "-I", package, "prerm")
+    assert prerm.index("stop tickerd.socket") < prerm.index("stop 'tickerd.service'")
+
+
 def test_removing_keeps_the_configuration_and_purging_nothing(package):
     del package
     apt("remove", "tickerd")
