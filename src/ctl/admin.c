@@ -190,11 +190,13 @@ int admin_order(struct ctl *c, const char *method, const char *target, const str
 bool ctl_print_json(const struct ctl *c, const json_t *json)
 {
     struct buf text = BUF_INIT;
-    char *dump = json_dumps(json, c->screen.terminal ? JSON_INDENT(2) : JSON_COMPACT);
+    size_t layout = c->screen.terminal ? JSON_INDENT(2) : JSON_COMPACT;
+    /* 15 digits are those that a number of this kind keeps: 2.4 is not 2.3999999999999999. */
+    char *dump = json_dumps(json, layout | JSON_REAL_PRECISION(15));
     if (dump == NULL)
         text.failed = true;
     else
-        buf_str(&text, dump);
+        text_safe_json(&text, dump, strlen(dump));
     buf_byte(&text, '\n');
     bool ok = screen_write(&text);
     buf_finish(&text);

@@ -39,12 +39,14 @@ static bool is(const char *text, size_t len, const char *name)
 
 static void put_member(struct buf *out, const char *name, const char *text, size_t len)
 {
-    struct buf repaired = BUF_INIT;
+    struct buf repaired = BUF_INIT, quoted = BUF_INIT;
     (void)utf8_repair(&repaired, text, len);
+    buf_json(&quoted, repaired.data, repaired.len);
     buf_printf(out, ",\"%s\":\"", name);
-    buf_json(out, repaired.data, repaired.len);
+    text_safe_json(out, quoted.data, quoted.len);
     buf_byte(out, '"');
-    out->failed = out->failed || repaired.failed;
+    out->failed = out->failed || repaired.failed || quoted.failed;
+    buf_finish(&quoted);
     buf_finish(&repaired);
 }
 

@@ -99,6 +99,21 @@ void text_safe(struct buf *out, const char *s, size_t len)
     text_safe_cut(out, s, len, 0);
 }
 
+void text_safe_json(struct buf *out, const char *json, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i += n) {
+        uint32_t c = character(json + i, &n);
+        if (c < 0x20 || !WITHIN(c, unsafe))
+            buf_append(out, json + i, n);
+        else if (c < 0x10000)
+            buf_printf(out, "\\u%04x", (unsigned)c);
+        else
+            buf_printf(out, "\\u%04x\\u%04x", 0xd800U + ((c - 0x10000U) >> 10),
+                       0xdc00U + ((c - 0x10000U) & 0x3ffU));
+    }
+}
+
 void text_count(struct buf *out, uint64_t n)
 {
     if (n >= 1000) {

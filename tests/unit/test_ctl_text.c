@@ -105,6 +105,25 @@ static void strangers_cannot_move_the_terminal(void **state)
     buf_finish(&b);
 }
 
+static void json_that_is_safe_on_a_terminal(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT;
+    static const char *const cases[][2] = {
+        {"{\n  \"a\": \"\xc3\xa4\"\n}", "{\n  \"a\": \"\xc3\xa4\"\n}"},
+        {"\"\\u001b[\xc2\x9b"
+         "31m\"",
+         "\"\\u001b[\\u009b31m\""},
+        {"\"\x7f\xe2\x80\xae\"", "\"\\u007f\\u202e\""},
+        {"\"\xf3\xa0\x81\x81\"", "\"\\udb40\\udc41\""}, /* a tag: two surrogates */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text_safe_json(&b, cases[i][0], strlen(cases[i][0]));
+        expect(&b, cases[i][1]);
+    }
+    buf_finish(&b);
+}
+
 static void cutting(void **state)
 {
     (void)state;
@@ -190,6 +209,9 @@ static void events_as_json(void **state)
     show_json(&out, &e, UINT64_C(1700000000123456));
     expect(&out, "{\"time\":\"2023-11-14T22:13:20.123Z\",\"id\":\"i\",\"event\":\"message\","
                  "\"data\":\"\\\"\\n\xef\xbf\xbd\\u0001\"}\n");
+    e = event("message", "\xc2\x9b", "");
+    show_json(&out, &e, 0);
+    assert_non_null(strstr(buf_cstr(&out), "\"data\":\"\\u009b\"}"));
     buf_finish(&out);
 }
 
@@ -199,6 +221,7 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(durations),
         cmocka_unit_test(strangers_cannot_move_the_terminal),
+        cmocka_unit_test(json_that_is_safe_on_a_terminal),
         cmocka_unit_test(cutting),
         cmocka_unit_test(tables_are_aligned),
         cmocka_unit_test(events_in_words),

@@ -15,6 +15,10 @@ void text_safe(struct buf *out, const char *s, size_t len);
 /* The same, cut with an ellipsis where it is wider than `columns` (0: never). */
 void text_safe_cut(struct buf *out, const char *s, size_t len, size_t columns);
 
+/* Append valid JSON in UTF-8, as good for a terminal: what is unsafe can only stand in its strings,
+ * where \u009b means the same. Line ends between its members stay. */
+void text_safe_json(struct buf *out, const char *json, size_t len);
+
 /* How many columns of a terminal a text without control characters takes, about: wide East Asian
  * characters count two, combining marks none. */
 size_t text_columns(const char *s, size_t len);
