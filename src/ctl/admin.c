@@ -131,6 +131,17 @@ void ctl_say(const char *fmt, ...)
     buf_finish(&safe);
 }
 
+bool ctl_is_url(const char *text)
+{
+    char *origin = web_origin(text);
+    bool url = origin != NULL;
+    if (!url)
+        ctl_say("%s is no URL: write it as the page has it, https://example.org/events/news",
+                text[0] == '\0' ? "\"\"" : text);
+    free(origin);
+    return url;
+}
+
 void admin_tell_unreachable(const char *admin, const char *why)
 {
     ctl_say("nothing answers at the admin address %s (%s)", admin, why);

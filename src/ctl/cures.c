@@ -74,7 +74,8 @@ static const struct cure_row cures[CURES] = {
     [CURE_IDLE] =
         {.meaning = "A quiet stream is cut and opened again and again; users see \"error\" each "
                     "time, and the proxy has the load.",
-         .tickerd = "Or let stream.heartbeat be shorter than the proxy's time-out.",
+         .tickerd = "The proxy's time-out must be longer than stream.heartbeat: lengthen the one, "
+                    "or shorten the other.",
          .lines = {"proxy_read_timeout 2m;  # in location /events",
                    "timeout server 2m\ntimeout client 2m",
                    "transport http {\n    read_timeout 2m\n}\n"

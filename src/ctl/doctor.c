@@ -350,9 +350,10 @@ static int prepare(struct doctor *d)
     struct sights *s = &d->sights;
     char *origin = web_origin(o->args[0]);
     int status = headers_of_options(&d->common, o);
-    if (origin == NULL || !set_url(d, o->args[0])) {
-        ctl_say("%s is no URL: write it as the page has it, https://example.org/events/news",
-                o->args[0]);
+    if (!ctl_is_url(o->args[0])) {
+        status = CTL_USAGE;
+    } else if (!set_url(d, o->args[0])) {
+        ctl_say("the URL is too long: it may have %zu bytes", sizeof s->url - 1);
         status = CTL_USAGE;
     }
     s->origin = o->value[OPT_ORIGIN];

@@ -136,6 +136,10 @@ static void judge_tls(const struct sights *s, struct finding *f)
 
 static void judge_redirect(const struct sights *s, struct finding *f)
 {
+    if (s->hop_count == 0 && s->browser.status == 0 && s->head.status == 0) {
+        skip(f, "no answer");
+        return;
+    }
     if (s->hop_count == 0) {
         say(f, "none");
         return;

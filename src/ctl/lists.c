@@ -48,9 +48,15 @@ static void put_limit(struct buf *target, const struct ctl_options *o)
 
 /* ---- channels -------------------------------------------------------------------------------- */
 
-static void put_channel(struct table *t, const json_t *row)
+/* Names are cut for people only: what reads a pipe needs them whole. */
+static size_t name_columns(const struct screen *s, size_t columns)
 {
-    put_name(t, member_text(row, "channel", "?"), NAME_COLUMNS);
+    return s->terminal ? columns : 0;
+}
+
+static void put_channel(struct table *t, const struct screen *s, const json_t *row)
+{
+    put_name(t, member_text(row, "channel", "?"), name_columns(s, NAME_COLUMNS));
     table_count(t, member_count(row, "subscribers"));
     buf_printf(&t->text, "%.1f", member_number(row, "rate"));
     table_cell(t, HUE_NONE);
@@ -71,7 +77,7 @@ static void put_patterns(struct buf *out, const struct screen *s, const json_t *
         if (i == 0)
             buf_printf(out, "\n%sPATTERNS THAT CLIENTS LISTEN TO%s\n", screen_on(s, HUE_DIM),
                        screen_off(s, HUE_DIM));
-        text_safe_cut(out, pattern, strlen(pattern), NAME_COLUMNS);
+        text_safe_cut(out, pattern, strlen(pattern), name_columns(s, NAME_COLUMNS));
         buf_str(out, "  ");
         text_count(out, member_count(row, "subscribers"));
         buf_byte(out, '\n');
@@ -80,14 +86,15 @@ static void put_patterns(struct buf *out, const struct screen *s, const json_t *
 
 static int print_channels(struct ctl *c, const json_t *json)
 {
-    static const char *const headers[] = {"CHANNEL", ">SUBSCRIBERS", ">PER SECOND", ">MESSAGES",
-                                          ">BYTES",  ">KEPT",        ">KEPT BYTES", "LAST MESSAGE"};
+    static const char *const headers[] = {"CHANNEL",      ">SUBSCRIBERS", ">PER SECOND",
+                                          "5>MESSAGES",   "2>BYTES",      "3>KEPT",
+                                          "1>KEPT BYTES", "4LAST MESSAGE"};
     const json_t *rows = member(json, "channels");
     struct table t;
     struct buf tail = BUF_INIT;
     table_init(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; i < json_array_size(rows); i++)
-        put_channel(&t, json_array_get(rows, i));
+        put_channel(&t, &c->screen, json_array_get(rows, i));
     uint64_t total = member_count(json, "total");
     if (total > json_array_size(rows)) {
         text_count(&tail, json_array_size(rows));
@@ -124,7 +131,7 @@ int command_channels(struct ctl *c)
 /* ---- clients --------------------------------------------------------------------------------- */
 
 /* "news, user.*, …": the first few of what a client listens to. */
-static void put_topics(struct table *t, const json_t *row)
+static void put_topics(struct table *t, const struct screen *s, const json_t *row)
 {
     static const char *const lists[] = {"channels", "patterns"};
     size_t shown = 0;
@@ -140,7 +147,7 @@ static void put_topics(struct table *t, const json_t *row)
             if (shown++ == TOPICS_SHOWN)
                 buf_str(&t->text, "\xe2\x80\xa6");
             else
-                text_safe_cut(&t->text, text, strlen(text), NAME_COLUMNS / 2);
+                text_safe_cut(&t->text, text, strlen(text), name_columns(s, NAME_COLUMNS / 2));
         }
     }
     table_cell(t, HUE_NAME);
@@ -153,14 +160,14 @@ static enum hue hue_of(const char *state)
     return strcmp(state, "waiting") == 0 ? HUE_NONE : HUE_WARN;
 }
 
-static void put_client(struct table *t, const json_t *row)
+static void put_client(struct table *t, const struct screen *s, const json_t *row)
 {
     const char *subject = member_text(row, "subject", "-");
     const char *state = member_text(row, "state", "?");
     const char *address = member_text(row, "address", "?");
-    text_safe_cut(&t->text, address, strlen(address), NAME_COLUMNS);
+    text_safe_cut(&t->text, address, strlen(address), name_columns(s, NAME_COLUMNS));
     table_cell(t, HUE_NONE);
-    text_safe_cut(&t->text, subject, strlen(subject), NAME_COLUMNS / 2);
+    text_safe_cut(&t->text, subject, strlen(subject), name_columns(s, NAME_COLUMNS / 2));
     table_cell(t, HUE_NONE);
     put_time(t, member_text(row, "since", NULL));
     text_safe(&t->text, state, strlen(state));
@@ -172,7 +179,7 @@ static void put_client(struct table *t, const json_t *row)
     buf_str(&t->text, " / ");
     text_bytes(&t->text, member_count(row, "lag.bytes"));
     table_cell(t, HUE_NONE);
-    put_topics(t, row);
+    put_topics(t, s, row);
 }
 
 static void clients_target(struct buf *target, const struct ctl_options *o, const char *after)
@@ -196,7 +203,7 @@ static int take_page(struct ctl *c, const struct admin_answer *answer, struct ta
     if (c->options->value[OPT_JSON] != NULL)
         return ctl_print_json(c, answer->json) ? CTL_GOOD : CTL_REFUSED;
     for (size_t i = 0; i < json_array_size(rows); i++)
-        put_client(t, json_array_get(rows, i));
+        put_client(t, &c->screen, json_array_get(rows, i));
     return CTL_GOOD;
 }
 
@@ -228,8 +235,8 @@ static int take_clients(struct ctl *c, struct table *t, uint64_t *total, bool *l
 
 int command_clients(struct ctl *c)
 {
-    static const char *const headers[] = {"ADDRESS", "SUBJECT", "SINCE", "STATE",     ">EVENTS",
-                                          ">BYTES",  ">GAPS",   ">LAG",  "LISTENS TO"};
+    static const char *const headers[] = {"ADDRESS", "6SUBJECT", "3SINCE", "STATE",     "2>EVENTS",
+                                          "1>BYTES", "4>GAPS",   "5>LAG",  "LISTENS TO"};
     struct table t;
     struct buf tail = BUF_INIT;
     uint64_t total = 0;

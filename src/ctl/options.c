@@ -8,7 +8,13 @@
 #include "tickerd/wire/addr.h"
 #include "tickerd/wire/config.h"
 
-enum { LIMIT_MAX = 1000, DECIMAL = 10 };
+enum {
+    LIMIT_MAX = 1000,
+    DECIMAL = 10,
+    HELP_COLUMNS = 80,
+    COMMAND_COLUMNS = 25,
+    OPTION_COLUMNS = 20
+};
 
 struct command_row {
     const char *name, *args, *help;
@@ -272,7 +278,9 @@ int ctl_options_parse(struct ctl_options *o, int argc, char **argv, const char *
         return ERR_NOMEM;
     for (int i = 1; i < argc;) {
         bool word = ended || argv[i][0] != '-' || argv[i][1] != '-';
-        if (word)
+        if (!ended && strcmp(argv[i], "-h") == 0)
+            o->value[OPT_HELP] = argv[i++]; /* what everybody tries */
+        else if (word)
             read_word(&p, argv[i++]);
         else if (argv[i][2] == '\0')
             ended = i++ > 0;
@@ -285,7 +293,7 @@ int ctl_options_parse(struct ctl_options *o, int argc, char **argv, const char *
     if (o->value[OPT_HELP] != NULL || o->value[OPT_VERSION] != NULL)
         return p.bad ? ERR_INVALID : 0;
     if (!p.named)
-        complain(&p, "tickerctl", "which command? Try tickerctl status, or tickerctl --help");
+        complain(&p, "tickerctl", "which command? status is one");
     if (!p.bad)
         check_command(&p);
     check_admin(&p);
@@ -305,12 +313,16 @@ enum ctl_command ctl_options_about(const struct ctl_options *o)
     return o->command == CTL_HELP && o->arg_count > 0 ? find_command(o->args[0]) : o->command;
 }
 
-static void put_padded(struct buf *out, const char *name, const char *value, int width)
+/* One entry: what is typed, and beside it what that does. */
+static void put_entry(struct buf *out, int width, const char *name, const char *value,
+                      const char *meaning)
 {
-    struct buf text = BUF_INIT;
-    buf_printf(&text, "%s %s", name, value == NULL ? "" : value);
-    buf_printf(out, "  %-*s ", width, buf_cstr(&text));
-    buf_finish(&text);
+    struct buf typed = BUF_INIT, line = BUF_INIT;
+    buf_printf(&typed, "%s %s", name, value == NULL ? "" : value);
+    buf_printf(&line, "  %-*s %s.\n", width, buf_cstr(&typed), meaning);
+    text_wrapped(out, line.data, line.len, (size_t)width + 3, HELP_COLUMNS);
+    buf_finish(&typed);
+    buf_finish(&line);
 }
 
 static void put_options(struct buf *out, uint32_t mask)
@@ -318,8 +330,7 @@ static void put_options(struct buf *out, uint32_t mask)
     for (size_t i = 0; i < OPT_COUNT; i++) {
         if ((options[i].commands == 0) != (mask == 0) || (mask & options[i].commands) != mask)
             continue;
-        put_padded(out, options[i].name, options[i].value, 20);
-        buf_printf(out, "%s.\n", options[i].help);
+        put_entry(out, OPTION_COLUMNS, options[i].name, options[i].value, options[i].help);
     }
 }
 
@@ -339,18 +350,16 @@ void ctl_options_help(struct buf *out, enum ctl_command command)
         buf_str(out, "Usage: tickerctl [OPTION]\xe2\x80\xa6 COMMAND\n"
                      "Shows and steers a running tickerd through its admin listener.\n"
                      "\nCommands:\n");
-        for (size_t i = 0; i < CTL_COMMANDS; i++) {
-            put_padded(out, commands[i].name, commands[i].args, 24);
-            buf_printf(out, "%s.\n", commands[i].help);
-        }
+        for (size_t i = 0; i < CTL_COMMANDS; i++)
+            put_entry(out, COMMAND_COLUMNS, commands[i].name, commands[i].args, commands[i].help);
         buf_str(out, "\ntickerctl help COMMAND says which options a command takes.\n");
     }
     buf_str(out, "\nOptions of every command:\n");
     put_options(out, 0);
-    buf_str(out, "\nEnvironment:\n"
-                 "  TICKERD_ADMIN        Stands in for --admin; without both, " CTL_ADMIN_DEFAULT
-                 " is asked.\n"
-                 "  NO_COLOR             No colours, unless --color=always.\n"
-                 "\nExit status: 0 good; 1 refused, or the doctor found faults; 2 wrong usage; "
+    buf_str(out, "\nEnvironment:\n");
+    put_entry(out, OPTION_COLUMNS, CTL_ENV_ADMIN, NULL,
+              "Stands in for --admin; without both, " CTL_ADMIN_DEFAULT " is asked");
+    put_entry(out, OPTION_COLUMNS, "NO_COLOR", NULL, "No colours, unless --color=always");
+    buf_str(out, "\nExit status: 0 good; 1 refused, or the doctor found faults; 2 wrong usage;\n"
                  "3 no connection.\n");
 }

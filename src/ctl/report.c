@@ -4,7 +4,7 @@
 
 #include "tickerd/ctl/text.h"
 
-enum { NAME_COLUMNS = 12, PROXY_COLUMNS = 9 };
+enum { NAME_COLUMNS = 12, PROXY_COLUMNS = 9, INDENT = 4 };
 
 static const char *verdict_name(enum verdict verdict)
 {
@@ -34,13 +34,22 @@ static void put_lines(struct buf *out, const struct screen *s, const char *name,
     }
 }
 
+static void put_prose(struct buf *out, const struct screen *s, const char *prose)
+{
+    struct buf line = BUF_INIT;
+    buf_printf(&line, "%*s%s\n", INDENT, "", prose);
+    text_wrapped(out, line.data, line.len, INDENT, s->columns);
+    buf_finish(&line);
+}
+
+/* Lines of configuration are never broken. */
 static void put_cure(struct buf *out, const struct screen *s, enum cure cure, enum proxy only)
 {
     const struct cure_row *row = cure_row(cure);
     if (row->meaning != NULL)
-        buf_printf(out, "    %s\n", row->meaning);
+        put_prose(out, s, row->meaning);
     if (row->tickerd != NULL)
-        buf_printf(out, "    %s\n", row->tickerd);
+        put_prose(out, s, row->tickerd);
     for (size_t i = 0; i < PROXIES; i++) {
         if (row->lines[i] != NULL && (only == PROXIES || only == (enum proxy)i))
             put_lines(out, s, proxy_name((enum proxy)i), row->lines[i]);
@@ -62,6 +71,20 @@ static void put_summary(struct buf *out, const struct screen *s, const struct fi
                skipped, skipped == 1 ? "" : "s");
 }
 
+static void put_finding(struct buf *out, const struct screen *s, enum check check,
+                        const struct finding *one)
+{
+    struct buf line = BUF_INIT;
+    buf_printf(&line, "%-*s ", NAME_COLUMNS, check_name(check));
+    put_coloured(&line, s, verdict_hue(one->verdict), verdict_name(one->verdict));
+    buf_str(&line, ": ");
+    text_safe(&line, one->text.data, one->text.len);
+    buf_byte(&line, '\n');
+    text_wrapped(out, line.data, line.len, NAME_COLUMNS + 1, s->columns);
+    out->failed = out->failed || line.failed || one->text.failed;
+    buf_finish(&line);
+}
+
 void report_text(struct buf *out, const struct screen *s, const struct findings *f, enum proxy only)
 {
     bool reached = f->of[CHECK_REACH].verdict != VERDICT_FAULT;
@@ -69,12 +92,7 @@ void report_text(struct buf *out, const struct screen *s, const struct findings 
         const struct finding *one = &f->of[i];
         if (!reached && one->verdict == VERDICT_SKIPPED)
             continue; /* what could not be checked then is no news */
-        buf_printf(out, "%-*s ", NAME_COLUMNS, check_name((enum check)i));
-        put_coloured(out, s, verdict_hue(one->verdict), verdict_name(one->verdict));
-        buf_str(out, ": ");
-        text_safe(out, one->text.data, one->text.len);
-        buf_byte(out, '\n');
-        out->failed = out->failed || one->text.failed;
+        put_finding(out, s, (enum check)i, one);
         if (one->verdict >= VERDICT_WARN && one->cure != CURE_NONE)
             put_cure(out, s, one->cure, only);
     }

@@ -70,6 +70,21 @@ static void put_list(struct page *p, const json_t *list, const char *none)
     }
 }
 
+/* Each on a line of its own: they have commas themselves. */
+static void put_errors(struct page *p, const json_t *errors)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(errors, i, item)
+    {
+        const char *text = json_string_value(item);
+        buf_byte(p->out, '\n');
+        label(p, "");
+        if (text != NULL)
+            text_safe(p->out, text, strlen(text));
+    }
+}
+
 static void put_config(struct page *p)
 {
     const json_t *reload = member(p->status, "config.last_reload");
@@ -90,8 +105,11 @@ static void put_config(struct page *p)
             put_list(p, member(reload, "needs_restart"), "");
         }
     } else {
-        coloured(p, HUE_BAD, "the last reload was refused: ");
-        put_list(p, member(reload, "errors"), "no reason is known");
+        coloured(p, HUE_BAD, "the last reload was refused");
+        buf_str(p->out, " (");
+        put_text(p, "config.last_reload.at");
+        buf_str(p->out, "):");
+        put_errors(p, member(reload, "errors"));
     }
     buf_byte(p->out, '\n');
 }
@@ -148,6 +166,7 @@ static void put_clients(struct page *p)
 
 static void put_traffic(struct page *p, const struct look *last, const struct look *now)
 {
+    uint64_t streams = member_count(p->status, "totals.streams");
     label(p, "so far");
     text_count(p->out, member_count(p->status, "totals.messages"));
     buf_str(p->out, " messages in, ");
@@ -155,8 +174,8 @@ static void put_traffic(struct page *p, const struct look *last, const struct lo
     buf_str(p->out, " events out (");
     text_bytes(p->out, member_count(p->status, "totals.bytes"));
     buf_str(p->out, "), ");
-    text_count(p->out, member_count(p->status, "totals.streams"));
-    buf_str(p->out, " streams\n");
+    text_count(p->out, streams);
+    buf_printf(p->out, " stream%s\n", streams == 1 ? "" : "s");
     if (!last->taken || now->at <= last->at)
         return;
     double s = (double)(now->at - last->at) / US_PER_S;
@@ -303,7 +322,7 @@ static struct look look_at(const json_t *status)
 static int show(struct ctl *c, struct look *last, bool again)
 {
     struct admin_answer answer;
-    struct buf out = BUF_INIT;
+    struct buf out = BUF_INIT, page = BUF_INIT;
     int status = admin_order(c, "GET", "/status", NULL, &answer);
     if (status == CTL_GOOD && c->options->value[OPT_JSON] != NULL) {
         status = ctl_print_json(c, answer.json) ? CTL_GOOD : CTL_REFUSED;
@@ -311,13 +330,16 @@ static int show(struct ctl *c, struct look *last, bool again)
         struct look now = look_at(answer.json);
         if (again)
             buf_str(&out, c->screen.terminal ? "\x1b[H\x1b[J" : "\n");
-        put_page(&c->screen, answer.json, last, &now, &out);
+        put_page(&c->screen, answer.json, last, &now, &page);
+        text_wrapped(&out, page.data, page.len, LABEL_COLUMNS, c->screen.columns);
+        out.failed = out.failed || page.failed;
         status = screen_write(&out) ? CTL_GOOD : CTL_REFUSED;
         *last = now;
     }
     if (answer.interrupted)
         status = CTL_GOOD;
     buf_finish(&out);
+    buf_finish(&page);
     admin_answer_finish(&answer);
     return status;
 }

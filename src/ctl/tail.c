@@ -219,6 +219,8 @@ static int set_url(struct tail *t)
     const struct ctl_options *o = t->c->options;
     struct buf target = BUF_INIT;
     if (o->value[OPT_URL] != NULL) {
+        if (!ctl_is_url(o->value[OPT_URL]))
+            return CTL_USAGE;
         buf_str(&t->url, o->value[OPT_URL]);
         query_add(&t->url, "history", o->value[OPT_HISTORY]);
     } else {

@@ -5,6 +5,8 @@
 
 #include "tickerd/wire/utf8.h"
 
+enum { WRAP_MIN = 16 };
+
 struct range {
     uint32_t first, last;
 };
@@ -111,6 +113,59 @@ void text_safe_json(struct buf *out, const char *json, size_t len)
         else
             buf_printf(out, "\\u%04x\\u%04x", 0xd800U + ((c - 0x10000U) >> 10),
                        0xdc00U + ((c - 0x10000U) & 0x3ffU));
+    }
+}
+
+/* How many bytes the next character has, or the next colour. */
+static size_t step(const char *s, size_t len, size_t *columns)
+{
+    size_t n = 0;
+    if (s[0] == '\x1b') {
+        while (n < len && s[n] != 'm')
+            n++;
+        *columns = 0;
+        return n < len ? n + 1 : n;
+    }
+    *columns = columns_of(character(s, &n));
+    return n;
+}
+
+/* How many bytes there are up to the end of the next word, blanks before it included. */
+static size_t next_word(const char *s, size_t len, size_t *blanks, size_t *columns)
+{
+    size_t i = 0, one = 0;
+    while (i < len && s[i] == ' ')
+        i++;
+    *blanks = i;
+    *columns = 0;
+    for (; i < len && s[i] != ' ' && s[i] != '\n'; *columns += one)
+        i += step(s + i, len - i, &one);
+    return i;
+}
+
+void text_wrapped(struct buf *out, const char *s, size_t len, size_t hang, size_t columns)
+{
+    size_t used = 0, blanks = 0, word = 0;
+    if (columns < hang + WRAP_MIN)
+        columns = SIZE_MAX;
+    for (size_t i = 0; i < len;) {
+        if (s[i] == '\n') {
+            buf_byte(out, s[i++]);
+            used = 0;
+            continue;
+        }
+        size_t n = next_word(s + i, len - i, &blanks, &word);
+        /* A word that would gain no room by it stays where it is. */
+        if (used > hang && word > 0 && used + blanks + word > columns) {
+            buf_printf(out, "\n%*s", (int)hang, "");
+            used = hang;
+            i += blanks;
+            n -= blanks;
+            blanks = 0;
+        }
+        buf_append(out, s + i, n);
+        used += blanks + word;
+        i += n;
     }
 }
 

@@ -1,6 +1,8 @@
 """tickerctl: tail against a real daemon, and what the admin listener answers as people see it. (What
 doctor finds is in tests/proxy/test_doctor.py.)"""
 
+import contextlib
+import fcntl
 import http.server
 import json
 import pty
@@ -8,6 +10,9 @@ import os
 import re
 import signal
 import socketserver
+import struct
+import subprocess
+import termios
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,7 +35,7 @@ def url_of(daemon, target):
 def test_help_and_version():
     version = tickerctl("--version")
     assert version.status == 0 and re.fullmatch(r"tickerctl \d+\.\d+\.\d+\n", version.out)
-    for args in (["--help"], ["help"], ["help", "doctor"], ["doctor", "--help"]):
+    for args in (["--help"], ["-h"], ["help"], ["help", "doctor"], ["doctor", "--help"]):
         shown = tickerctl(*args)
         assert shown.status == 0 and "Usage: tickerctl" in shown.out and shown.err == "", shown
     assert "--origin" in tickerctl("help", "doctor").out
@@ -48,6 +53,7 @@ def test_the_manual_names_every_option_and_command():
 
 @pytest.mark.parametrize("args", [[], ["foo"], ["status", "--foo"], ["doctor"], ["disconnect"],
                                   ["doctor", "ftp://x/"], ["doctor", "nonsense"],
+                                  ["tail", "--url", "ftp://x/"], ["tail", "--url", ""],
                                   ["tail", "a", "--header", "x"], ["--admin", "nope", "status"],
                                   ["tail", "a", "--token", "@/nowhere/at/all"]])
 def test_wrong_usage_is_2(args):
@@ -266,7 +272,8 @@ def test_status_in_words(admin):
     assert done.status == 0 and done.err == "", done
     for words in ("tickerd 9.9.9  running, process 4242, up 3 min 4 s", "12,034 of at most 65,000",
                   "318 channels; 3 behind", "1.2 MiB", "slow 12, unknown-id 1", "round trip 0.31 ms",
-                  "the last reload was refused: tickerd.json:3: no such key", "1 outage\n",
+                  "the last reload was refused (2026-11-20T19:01:00.000Z):\n"
+                  "           tickerd.json:3: no such key\n", "1 outage\n", "8 streams\n",
                   "half within 1 ms, 99 % within 10 ms, 99.9 % within 100 ms", "5.0 MiB",
                   "a\\x1b[2J"):
         assert words in done.out, done
@@ -304,11 +311,61 @@ def test_channels_as_a_table(admin):
     assert re.match(r"news +1,200 +12\.3 +34,567 +1\.0 MiB +1,000 +64\.0 KiB +2026-11-20 19:00:00Z$",
                     lines[1]), done
     assert lines[2].startswith("a\\x1b[2J\\u009b31m\\u202egnp.") and lines[2].endswith("-")
-    assert lines[3].startswith("x" * 39 + "…  ")
+    assert lines[3].startswith("x" * 80 + "  ")
     assert "3 of 318 channels" in done.out and "user.*  4,000" in done.out
     assert admin.asked[-1][2] == {"limit": "3", "sort": "name", "match": "a&b=*"}
     # All columns end where their headers end.
     assert lines[1].index("1,200") + 5 == lines[0].index("SUBSCRIBERS") + 11
+
+
+def on_terminal(columns, *args):
+    """Its exit status, and what it shows on a terminal of so many columns, without colours."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = spawn([TICKERCTL, *args], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+                    env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"})
+    os.close(slave)
+    seen = bytearray()
+    try:
+        with contextlib.suppress(OSError):  # EIO: the other side has gone
+            while chunk := os.read(master, 4096):
+                seen += chunk
+        return process.wait(scaled(10)), seen.decode().replace("\r\n", "\n")
+    finally:
+        end(process)
+        os.close(master)
+
+
+def test_everything_fits_a_terminal(admin):
+    channel = {"channel": "x" * 80, "subscribers": 1200, "messages": 34567, "bytes": 1 << 20,
+               "rate": 12.34, "kept": {"events": 1000, "bytes": 65536}, "last_id": "1",
+               "last_at": "2026-11-20T19:00:00.000Z"}
+    client = {"address": "2001:db8::1234:5678:9abc", "subject": "alice@example.org", "events": 34567,
+              "channels": ["a" * 80, "b" * 80], "patterns": [], "since": "2026-11-20T19:00:00.000Z",
+              "last_id": "1", "bytes": 1 << 20, "gaps": 0, "lag": {"events": 0, "bytes": 0},
+              "state": "live", "worker": 0}
+    admin.answers.update({"/status": (200, STATUS),
+                          "/channels": (200, {"total": 1, "channels": [channel], "patterns": []}),
+                          "/clients": (200, {"total": 1, "clients": [client], "next": None})})
+    where = ("--admin", address_text(admin.server_address))
+    for columns in (80, 132):
+        for command in ("status", "channels", "clients"):
+            status, shown = on_terminal(columns, *where, command)
+            assert status == 0 and max(map(len, shown.splitlines())) <= columns, shown
+    shown = on_terminal(80, *where, "channels")[1]
+    assert "x" * 39 + "…  " in shown and "1,200" in shown and "not shown, for want of room: " in shown
+    status, shown = on_terminal(80, "doctor", f"http://127.0.0.1:{free_port()}/events/news")
+    assert status == 3 and max(map(len, shown.splitlines())) <= 80, shown
+    assert "redirect" not in shown
+
+
+def test_what_cannot_be_printed_is_no_success(admin):
+    admin.answers["/status"] = (200, STATUS)
+    with open("/dev/full", "wb") as full:
+        process = spawn([TICKERCTL, "--admin", address_text(admin.server_address), "status"],
+                        stdout=full, stderr=subprocess.PIPE)
+        err = process.communicate(timeout=scaled(10))[1].decode()
+    assert process.returncode == 1 and "standard output cannot be written to: No space" in err, err
 
 
 def test_clients_page_by_page(admin):

@@ -125,12 +125,16 @@ static void nobody_there(void **state)
 {
     (void)state;
     struct sights s;
+    struct findings f;
     sights_init(&s);
     s.browser.asked = true;
     s.browser.end_at = 1;
     s.browser.how = WEB_NO_CONNECT;
     TEXT(s.browser.why, "Connection refused");
     expect(&s, CHECK_REACH, VERDICT_FAULT, CURE_REACH, "Connection refused");
+    judge(&s, &f);
+    assert_int_equal(f.of[CHECK_REDIRECT].verdict, VERDICT_SKIPPED);
+    findings_finish(&f);
     s.browser.how = WEB_NO_TLS;
     expect(&s, CHECK_REACH, VERDICT_FAULT, CURE_TLS, "is it http?");
 }

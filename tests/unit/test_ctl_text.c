@@ -166,6 +166,73 @@ static void tables_are_aligned(void **state)
     buf_finish(&out);
 }
 
+static void tables_fit_the_screen(void **state)
+{
+    (void)state;
+    static const char *const headers[] = {"NAME", "1>BYTES", "2SINCE", "LAST"};
+    struct buf out = BUF_INIT;
+    struct table t;
+    table_init(&t, headers, 4);
+    table_text(&t, HUE_NONE, "news");
+    table_count(&t, 1234);
+    table_text(&t, HUE_NONE, "2026-11-20");
+    table_text(&t, HUE_NONE, "abcdefghijklmnopqrstuvwxyz");
+    const struct {
+        size_t columns;
+        const char *text;
+    } cases[] = {
+        {51, "NAME  BYTES  SINCE       LAST\n"
+             "news  1,234  2026-11-20  abcdefghijklmnopqrstuvwxyz\n"},
+        {50, "NAME  BYTES  SINCE       LAST\n"
+             "news  1,234  2026-11-20  abcdefghijklmnopqrstuvwx\xe2\x80\xa6\n"},
+        {44, "NAME  SINCE       LAST\n"
+             "news  2026-11-20  abcdefghijklmnopqrstuvwxyz\n"
+             "not shown, for want of room: BYTES\n"},
+        {30, "NAME  LAST\n"
+             "news  abcdefghijklmnopqrstuvw\xe2\x80\xa6\n"
+             "not shown, for want of room: BYTES, SINCE\n"},
+        /* Too narrow for anything. */
+        {3, "NAME  LAST\n"
+            "news  abcdefghijklmnopqrs\xe2\x80\xa6\n"
+            "not shown, for want of room: BYTES, SINCE\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct screen s = {.columns = cases[i].columns};
+        table_print(&t, &s, &out);
+        expect(&out, cases[i].text);
+    }
+    table_finish(&t);
+    buf_finish(&out);
+}
+
+static void lines_are_broken_at_blanks(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT;
+    static const struct {
+        const char *text;
+        size_t hang, columns;
+        const char *want;
+    } cases[] = {
+        {"label   some words that go on", 8, 24, "label   some words that\n        go on"},
+        {"label   some words that go on", 8, 0, "label   some words that go on"},
+        {"label   some words that go on", 8, 20, "label   some words that go on"},
+        {"a \x1b[31mred\x1b[0m word and more\nb\n", 2, 18,
+         "a \x1b[31mred\x1b[0m word and\n  more\nb\n"},
+        {"    /a/very/long/path/without/a/blank and", 4, 20,
+         "    /a/very/long/path/without/a/blank\n    and"},
+        {"\xe4\xbd\xa0\xe5\xa5\xbd \xe4\xbd\xa0\xe5\xa5\xbd\xe4\xbd\xa0\xe5\xa5\xbd x y z u", 0, 17,
+         "\xe4\xbd\xa0\xe5\xa5\xbd \xe4\xbd\xa0\xe5\xa5\xbd\xe4\xbd\xa0\xe5\xa5\xbd x y\nz u"},
+        {"", 4, 20, ""},
+        {"\n  \n", 4, 20, "\n  \n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text_wrapped(&b, cases[i].text, strlen(cases[i].text), cases[i].hang, cases[i].columns);
+        expect(&b, cases[i].want);
+    }
+    buf_finish(&b);
+}
+
 static struct reader_event event(const char *type, const char *data, const char *id)
 {
     return (struct reader_event){.type = type,
@@ -224,6 +291,8 @@ int main(void)
         cmocka_unit_test(json_that_is_safe_on_a_terminal),
         cmocka_unit_test(cutting),
         cmocka_unit_test(tables_are_aligned),
+        cmocka_unit_test(tables_fit_the_screen),
+        cmocka_unit_test(lines_are_broken_at_blanks),
         cmocka_unit_test(events_in_words),
         cmocka_unit_test(events_as_json),
     };

@@ -50,6 +50,9 @@ void admin_tell_unreachable(const char *admin, const char *why);
 /* One line on stderr, "tickerctl: …", with what strangers wrote made harmless. */
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Whether a person's text is a URL of http or https; says so if not. */
+bool ctl_is_url(const char *text);
+
 /* Append "?name=value" or "&name=value", the value percent-encoded; nothing where it is NULL. */
 void query_add(struct buf *target, const char *name, const char *value);
 

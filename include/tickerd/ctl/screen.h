@@ -25,8 +25,8 @@ void screen_init(struct screen *s, enum screen_colour colour);
 const char *screen_on(const struct screen *s, enum hue hue);
 const char *screen_off(const struct screen *s, enum hue hue);
 
-/* Write a text to standard output at once. False: it can no longer be written to (its reader has
- * gone), or memory was out while the text was made. */
+/* Write a text to standard output at once. False: it cannot be written to, or memory was out while
+ * the text was made; it has said so, unless the reader has just gone. */
 bool screen_write(const struct buf *text);
 
 struct cell {
@@ -41,11 +41,14 @@ enum { TABLE_COLUMNS_MAX = 12 };
 struct table {
     size_t columns;
     uint32_t right; /* bit n: column n is aligned to the right */
+    unsigned char rank[TABLE_COLUMNS_MAX];
     struct buf text;
     struct buf cells; /* struct cell, one behind the other */
 };
 
-/* Headers are static texts, `columns` of them; those that begin with '>' stand to the right. */
+/* Headers are static texts, `columns` of them; those that begin with '>' stand to the right. A
+ * digit before that is a rank: on a screen too narrow for all, columns of rank 1 are left out, then
+ * those of rank 2, and so on. */
 void table_init(struct table *t, const char *const *headers, size_t columns);
 void table_finish(struct table *t);
 
@@ -55,7 +58,8 @@ void table_text(struct table *t, enum hue hue, const char *text);
 void table_count(struct table *t, uint64_t n);
 void table_bytes(struct table *t, uint64_t n);
 
-/* Append the table, one line for each row, columns two blanks apart. */
+/* Append the table, one line for each row, columns two blanks apart. Where the screen has an end it
+ * fits, if need be without some columns, which are named below it, and with its last one cut. */
 void table_print(struct table *t, const struct screen *s, struct buf *out);
 
 #endif

@@ -23,6 +23,10 @@ void text_safe_json(struct buf *out, const char *json, size_t len);
  * characters count two, combining marks none. */
 size_t text_columns(const char *s, size_t len);
 
+/* Append lines, which may have colours, broken at blanks so that none is wider than `columns`; what
+ * goes on begins at column `hang`. 0, or too few columns for that: as they are. */
+void text_wrapped(struct buf *out, const char *s, size_t len, size_t hang, size_t columns);
+
 /* 12,034 */
 void text_count(struct buf *out, uint64_t n);
 
