@@ -11,10 +11,19 @@ export function listen(server, port = 0) {
   });
 }
 
-/** A port that nobody listens on at the moment. */
+/** A port that nobody listens on at the moment, below the range from which the kernel takes ports for
+ *  outgoing connections: one of those could have it by the time it is needed. */
 export async function freePort() {
-  const server = net.createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = 15000 + Math.floor(Math.random() * 17000);
+    const server = net.createServer();
+    try {
+      await listen(server, port);
+    } catch (error) {
+      if (error.code === 'EADDRINUSE') continue;
+      throw error;
+    }
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }

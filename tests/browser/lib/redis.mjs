@@ -70,17 +70,29 @@ export class Redis {
   #connection;
 
   static async launch() {
-    const redis = new Redis();
-    redis.port = await freePort();
-    await redis.start();
-    return redis;
+    for (let left = 5; ; left--) {
+      const redis = new Redis();
+      redis.port = await freePort();
+      try {
+        await redis.start();
+        return redis;
+      } catch (error) {
+        await redis.close();
+        if (!left) throw error; // somebody else may have been quicker to take the port
+      }
+    }
   }
 
   async start() {
     const settings = { port: this.port, bind: '127.0.0.1', dir: this.#folder, save: '', appendonly: 'no' };
     const args = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, String(value)]);
     this.#child = start('redis-server', args, { stdio: 'ignore' });
-    await until(() => this.#ping(), 'redis-server to answer PING');
+    let ended = false;
+    this.#child.gone.then(() => (ended = true));
+    await until(() => {
+      if (ended) throw new Error(`redis-server on port ${this.port} ended at once`);
+      return this.#ping();
+    }, 'redis-server to answer PING');
   }
 
   async kill() {
