@@ -234,12 +234,13 @@ async function byKeyboard(dashboard) {
 
   await page.focus('#chart-clients .plot');
   await until(
-    async () => (await page.locator('#chart-clients .line').getAttribute('d'))?.includes('L'),
+    async () => (await page.locator('#chart-clients .line').getAttribute('d'))?.split('L').length > 3,
     'some samples',
   );
   await page.keyboard.press('Home');
   const first = await page.getAttribute('#chart-clients .plot', 'aria-valuetext');
-  await page.keyboard.press('ArrowRight');
+  // One step may stay within the second where the page had to wait for an answer.
+  for (let n = 0; n < 3; n++) await page.keyboard.press('ArrowRight');
   const second = await page.getAttribute('#chart-clients .plot', 'aria-valuetext');
   assert.match(first, /^\d\d:\d\d:\d\d: 0$/);
   assert.notEqual(second, first);
