@@ -193,19 +193,20 @@ void sockets_announce(const struct sockets *s)
 
 void sockets_finish(struct sockets *s)
 {
+    /* Before they are closed: from then on another process may take the path for its own. */
+    for (size_t a = 0; a < s->count; a++) {
+        if (s->fds[a] >= 0 && !s->inherited) /* not one that another process serves */
+            listener_unlink(&s->addrs[a]);
+    }
+    if (s->admin.fd >= 0 && !s->admin_inherited)
+        listener_unlink(&s->admin.addr);
     for (size_t at = 0; at < s->count * s->workers; at++) {
         bool again = at >= s->count && is_shared(s, at % s->count);
         if (s->fds[at] >= 0 && !again)
             (void)close(s->fds[at]);
     }
-    for (size_t a = 0; a < s->count; a++) {
-        if (s->fds[a] >= 0 && !s->inherited) /* not one that another process serves */
-            listener_unlink(&s->addrs[a]);
-    }
     if (s->admin.fd >= 0)
         (void)close(s->admin.fd);
-    if (s->admin.fd >= 0 && !s->admin_inherited)
-        listener_unlink(&s->admin.addr);
     free(s->addrs);
     free(s->fds);
 }
