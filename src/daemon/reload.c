@@ -174,6 +174,22 @@ static void start(struct reload *r)
     conclude(r, &result);
 }
 
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void on_nothing(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+}
+
+void reload_start(struct reload *r)
+{
+    (void)uv_queue_work(r->loop, &r->first, do_nothing, on_nothing);
+}
+
 void reload_request(struct reload *r)
 {
     if (r->closed)

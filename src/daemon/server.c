@@ -381,6 +381,7 @@ static int run_loop(struct server *s)
         log_error("cannot start the connection to Redis: out of memory");
         return EXIT_FAILURE;
     }
+    reload_start(&s->reload);
     announce(s);
     manager_ready(&s->manager, &s->loop, s->hub, s->workers, s->worker_count, &s->capacity);
     atomic_store(&s->admin.state, ADMIN_RUNNING);

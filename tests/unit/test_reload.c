@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,34 @@ static void run(struct rig *g)
 {
     (void)uv_run(&g->loop, UV_RUN_DEFAULT);
     assert_false(g->reload.busy);
+}
+
+static unsigned threads(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    assert_non_null(dir);
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
+        n += e->d_name[0] != '.';
+    assert_int_equal(closedir(dir), 0);
+    return n;
+}
+
+/* Comes first: the pool is there once for the process. */
+static void test_no_reload_needs_new_threads(void **state)
+{
+    struct rig g;
+    (void)state;
+    rig_init(&g, "{}");
+    unsigned before = threads();
+    reload_start(&g.reload);
+    unsigned ready = threads();
+    assert_true(ready > before);
+    reload_request(&g.reload);
+    run(&g);
+    assert_int_equal(g.applied, 1);
+    assert_int_equal(threads(), ready);
+    rig_finish(&g);
 }
 
 static void test_what_is_read_is_applied(void **state)
@@ -389,6 +418,7 @@ static void test_judged_anew_by_mode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_reload_needs_new_threads),
         cmocka_unit_test(test_what_is_read_is_applied),
         cmocka_unit_test(test_what_is_bad_is_refused),
         cmocka_unit_test(test_many_at_once_are_few_and_the_last_counts),

@@ -50,7 +50,7 @@ struct reload {
     struct settings *running;           /* what is in force; one reference */
     const struct reload_events *events; /* borrowed */
     void *ctx;
-    uv_work_t work;
+    uv_work_t first, work;
     bool busy;
     bool again; /* asked for while busy, maybe after the files were read */
     bool closed;
@@ -67,6 +67,11 @@ struct reload {
 /* Takes a reference on `running`; `from` and `events` outlive it. */
 void reload_init(struct reload *r, uv_loop_t *loop, const struct config_source *from,
                  struct settings *running, const struct reload_events *events, void *ctx);
+
+/* Once, before the loop runs. The threads of libuv's pool begin with the first work for them, and
+ * libuv aborts where that fails (memory, TasksMax=): so it had better not be while clients are
+ * there. */
+void reload_start(struct reload *r);
 
 /* Read everything again, and then, unless it is refused, `apply` and say what has changed. Calls
  * while that goes on become one that follows. */
