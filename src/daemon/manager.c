@@ -117,7 +117,8 @@ static void tell(struct manager *m, const char *news)
     buf_reset(&m->text);
     buf_printf(&m->text, "%s%s%s", news == NULL ? "" : news, news == NULL ? "" : "\n",
                buf_cstr(&m->status));
-    notify_send(&m->notify, buf_cstr(&m->text), news != NULL);
+    if (!notify_send(&m->notify, buf_cstr(&m->text), news != NULL))
+        buf_reset(&m->status); /* so that it is new in a second, too */
 }
 
 /* ---- the watchdog ---------------------------------------------------------------------------- */
@@ -141,7 +142,8 @@ static void on_timer(uv_timer_t *timer)
     uint64_t now = clock_mono_us();
     look_at_threads(m, now);
     if (watchdog_feed(&m->watchdog, now))
-        notify_send(&m->notify, "WATCHDOG=1", false);
+        (void)notify_send(&m->notify, "WATCHDOG=1", false);
+    notify_catch_up(&m->notify);
     tell(m, NULL);
 }
 

@@ -81,14 +81,20 @@ static bool try_send(const struct notify *n, const char *state, size_t len)
     return true;
 }
 
-void notify_send(struct notify *n, const char *state, bool must)
+void notify_catch_up(struct notify *n)
 {
-    if (n->fd < 0)
-        return;
     if (n->owed.len > 0 && try_send(n, n->owed.data, n->owed.len))
         buf_reset(&n->owed);
+}
+
+bool notify_send(struct notify *n, const char *state, bool must)
+{
+    if (n->fd < 0)
+        return true;
+    notify_catch_up(n);
     if (n->owed.len == 0 && try_send(n, state, strlen(state)))
-        return;
+        return true;
     if (must && n->owed.len < OWED_MAX)
         buf_printf(&n->owed, "%s%s", n->owed.len > 0 ? "\n" : "", state);
+    return must;
 }

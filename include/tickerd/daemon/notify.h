@@ -25,7 +25,12 @@ void notify_init(struct notify *n);
 void notify_finish(struct notify *n);
 
 /* Send one or more lines VARIABLE=VALUE. Never blocks: with no room in the manager's queue `state`
- * is dropped, unless it `must` arrive: then it goes before the next one that is sent. */
-void notify_send(struct notify *n, const char *state, bool must);
+ * is dropped, unless it `must` arrive: then it goes before the next one that is sent. False: it was
+ * dropped. */
+bool notify_send(struct notify *n, const char *state, bool must);
+
+/* Send what must arrive and has not, if there is room by now: to be called now and then, or a
+ * READY=1 would wait for other news. */
+void notify_catch_up(struct notify *n);
 
 #endif
