@@ -61,11 +61,9 @@ int worker_start(struct worker *w);
 void worker_reload(struct worker *w, struct settings *next);
 
 /* From any thread: send the clients away over drain.timeout. The worker goes on answering new ones
- * (with a `retry`) until it is stopped. */
+ * (with a `retry`) until it is stopped. Not for the admin listener's worker, which serves until it
+ * is stopped, and then says so to its streams; commands do not concern those. */
 void worker_drain(struct worker *w);
-
-/* The admin listener's worker is not drained: it serves until it is stopped, and then says so to
- * its streams. Commands do not concern them. */
 
 /* Whether a drain is over: nobody is owed anything any more, or the time is up. */
 bool worker_drained(const struct worker *w);
