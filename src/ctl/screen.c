@@ -135,7 +135,7 @@ static size_t width_before(const struct layout *l, size_t column)
 
 static void find_last(const struct table *t, struct layout *l)
 {
-    l->last = t->columns - 1;
+    l->last = t->columns > 0 ? t->columns - 1 : 0;
     while (l->last > 0 && !shown(l, l->last))
         l->last--;
 }
