@@ -188,11 +188,15 @@ static void check_drained(struct worker *w, uint64_t now)
 {
     if (!w->fanout.draining || w->stopping)
         return;
-    uint64_t span = w->settings->config->drain_timeout_ms * US_PER_MS + FANOUT_GRACE_US;
-    bool late = now - w->fanout.drain_start_us > span;
+    uint64_t span = w->settings->config->drain_timeout_ms * US_PER_MS;
+    uint64_t since = now - w->fanout.drain_start_us;
+    bool late = since > span + FANOUT_GRACE_US;
     bool drained = late || !http1_busy(&w->public.http);
-    if (drained && w->options.fds_inherited)
-        close_listeners(w); /* or who comes before all the others have drained would be cut */
+    /* An inherited socket keeps who comes now for the next process. Once the streams are gone it is
+     * left to that, and the grace is for who has been accepted: with clients that come all the time
+     * it would never be quiet here, and the last of them would be cut. */
+    if (w->options.fds_inherited && (drained || since > span))
+        close_listeners(w);
     atomic_store(&w->drained, drained);
 }
 

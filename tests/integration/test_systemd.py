@@ -364,8 +364,11 @@ def test_a_restart_behind_an_inherited_socket_refuses_nobody(serve, variant):
         for _ in range(3):
             served = len(answers)
             poll_until(lambda: len(answers) > served + 50, scaled(10), "clients are served")
+            told = time.monotonic()
             tickerd.signal(signal.SIGTERM)
             assert tickerd.wait() == 0
+            # Not to the end of the grace of 3 s, where who is still coming would be cut.
+            assert time.monotonic() - told < scaled(2)
             tickerd.start(ready=False)
         served = len(answers)
         poll_until(lambda: len(answers) > served + 50, scaled(10), "clients are served")
