@@ -47,12 +47,14 @@ start_redis() {
 
 # Options that say where to listen or where Redis is are the user's business.
 own_listener=yes
+own_admin=yes
 own_redis=${TICKERD_REDIS_URL:+no}
 for arg in "$@"; do
     case $arg in
         --listen* | --set*listen=* | listen=*) own_listener=no ;;
+        --admin* | --set*admin=* | admin=*) own_admin=no ;;
         --redis* | redis.url=*) own_redis=no ;;
-        --config*) own_listener=no own_redis=no ;;
+        --config*) own_listener=no own_admin=no own_redis=no ;;
     esac
 done
 
@@ -63,6 +65,16 @@ if [ "$own_listener" = yes ] && taken 8090; then
     say "port 8090 is taken by another program: stop it, or choose another port:"
     say "    scripts/run.sh --listen 127.0.0.1:8092"
     exit 1
+fi
+if [ "$own_admin" = yes ] && taken 8091; then
+    say "port 8091, for the dashboard, is taken by another program: stop it, or choose another port:"
+    say "    scripts/run.sh --admin 127.0.0.1:8093"
+    exit 1
+fi
+
+# The dashboard has a box for test messages; that is for trying things out, so only here.
+if [ "$own_admin" = yes ]; then
+    set -- --set admin_publish=true "$@"
 fi
 
 trap cleanup EXIT
@@ -80,12 +92,14 @@ if [ "$own_listener" = yes ]; then
 
   Subscribe in a second terminal:  curl -N localhost:8090/events/news
   Publish in a third:              redis-cli PUBLISH sse:news hello
-  Or open in a browser:            http://localhost:8090/events/news   (the raw stream)
-
-  Ctrl-C stops everything.
-
 TEXT
 fi
+if [ "$own_admin" = yes ]; then
+    cat >&2 <<'TEXT'
+  Open in a browser:               http://localhost:8091/   (the dashboard: figures, live tail, test messages)
+TEXT
+fi
+printf '\n  Ctrl-C stops everything.\n\n' >&2
 
 # The terminal sends Ctrl-C to tickerd as well, which then drains; a TERM to this script alone is
 # passed on. A second one makes tickerd exit at once.
