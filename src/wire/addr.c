@@ -7,6 +7,7 @@
 
 #include "tickerd/base/err.h"
 #include "tickerd/wire/netblock.h"
+#include "tickerd/wire/query.h"
 
 enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, LABEL_MAX = 63, PORT_DIGITS = 5 };
 
@@ -190,36 +191,17 @@ bool addr_equal(const struct addr *a, const struct addr *b)
     return (a->is_unix ? strcmp(a->host, b->host) : strcasecmp(a->host, b->host)) == 0;
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static int percent_decode(char **out, const char *s, size_t len, const char **why)
 {
-    size_t n = 0;
     char *text = malloc(len + 1);
     if (text == NULL) {
         *why = err_text(ERR_NOMEM);
         return ERR_NOMEM;
     }
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        if (c == '%') {
-            int high = len - i > 2 ? hex_value(s[i + 1]) : -1;
-            int low = len - i > 2 ? hex_value(s[i + 2]) : -1;
-            if (high < 0 || low < 0 || high + low == 0) {
-                free(text);
-                return refuse(why, "a % in user or password must begin a code such as %40");
-            }
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        text[n++] = c;
+    ptrdiff_t n = query_decode(text, s, len, false);
+    if (n < 0 || memchr(text, '\0', (size_t)n) != NULL) {
+        free(text);
+        return refuse(why, "a % in user or password must begin a code such as %40");
     }
     text[n] = '\0';
     *out = text;

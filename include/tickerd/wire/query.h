@@ -7,9 +7,9 @@
 
 #include "tickerd/base/buf.h"
 
-/* Decode percent-encoding, and with `form` a plus as a blank (WHATWG URL §5.1), into `to`, which
- * has room for len bytes. Returns how many there are, or -1: a percent sign stands without two
- * hexadecimal digits. */
+/* Decode percent-encoding (of any part of a URL), and with `form` a plus as a blank (WHATWG URL
+ * §5.1), into `to`, which has room for len bytes. Returns how many there are, or -1: a percent sign
+ * stands without two hexadecimal digits. */
 ptrdiff_t query_decode(char *to, const char *text, size_t len, bool form);
 
 /* Find a parameter by its (plain) name; the first of several counts. Its form-decoded value
